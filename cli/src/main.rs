@@ -1,0 +1,3 @@
+//! The stockade command: lint and status.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The eBPF programs of Stockade.
+#![no_std]
+#![no_main]

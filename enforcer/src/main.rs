@@ -1,0 +1,3 @@
+//! The per-node agent of Stockade.
+
+fn main() {}

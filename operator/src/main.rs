@@ -1,0 +1,3 @@
+//! The cluster controller of Stockade: rolls node states up into conditions, hosts the webhook.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The admission server of Stockade as a library, and its generated manifests.

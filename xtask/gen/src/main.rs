@@ -1,0 +1,3 @@
+//! Writes the generated files: CRDs, webhook manifests, RBAC, docs.
+
+fn main() {}

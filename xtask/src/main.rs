@@ -1,0 +1,3 @@
+//! Builds, generates, boots, tests and measures Stockade on one machine.
+
+fn main() {}
