@@ -1,1 +1,17 @@
-//! The Kubernetes API types of Stockade: TracingPolicy, TracingPolicyNamespaced, NodePolicyState.
+//! The Kubernetes API types of Stockade: `TracingPolicy`, `TracingPolicyNamespaced`, `NodePolicyState`.
+//!
+//! Policies are *read* as raw objects everywhere: one stored object that does not fit a typed kind would otherwise fail
+//! the whole LIST that it is part of. What is typed here is what Stockade itself writes ([`PolicyStatus`],
+//! [`NodePolicyState`]), the names that all components share ([`names`], [`words`]), and the shape of a policy's spec, from
+//! which the schemas are generated.
+#![forbid(unsafe_code)]
+
+pub mod names;
+pub mod node_policy_state;
+pub mod policy_status;
+pub mod words;
+
+pub use names::PolicyKind;
+pub use node_policy_state::{NodeFactsStatus, NodePolicyState, NodePolicyStateStatus, PolicyEntry};
+pub use policy_status::{NodeCounts, PolicyStatus};
+pub use words::{ConditionStatus, ConditionType, EntryState, Mode, Reason, Strength};
