@@ -1,0 +1,97 @@
+//! `/livez`, `/readyz` with the reasons why not, `/metrics`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use crate::metrics::Metrics;
+
+/// Why the agent is not ready: what → the reason, empty when ready. Shared by everything that must be.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, String>>>);
+
+impl Readiness {
+    /// Says that `what` is not ready, and why.
+    pub fn wait_for(&self, what: &'static str, why: impl Into<String>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(what, why.into());
+    }
+
+    /// Says that `what` is ready.
+    pub fn ready(&self, what: &'static str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(what);
+    }
+
+    /// What is not ready, one reason a line; empty when all is.
+    #[must_use]
+    pub fn reasons(&self) -> String {
+        let reasons = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reasons.iter().map(|(what, why)| format!("{what}: {why}\n")).collect()
+    }
+}
+
+/// What the endpoints tell.
+#[derive(Clone)]
+pub struct Health {
+    /// Why the agent is not ready.
+    pub readiness: Readiness,
+    /// What `/metrics` shows.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Health {
+    /// The endpoints as a value.
+    #[must_use]
+    pub fn router(self) -> Router {
+        Router::new()
+            .route("/livez", get(|| async { "ok\n" }))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
+            .with_state(self)
+    }
+
+    /// Serves the endpoints until the process ends.
+    pub async fn serve(self, listen: SocketAddr) -> anyhow::Result<()> {
+        let listener = tokio::net::TcpListener::bind(listen).await?;
+        axum::serve(listener, self.router()).await?;
+        Ok(())
+    }
+}
+
+async fn readyz(State(health): State<Health>) -> Response {
+    let reasons = health.readiness.reasons();
+    if reasons.is_empty() {
+        "ok\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, reasons).into_response()
+    }
+}
+
+async fn metrics(State(health): State<Health>) -> Response {
+    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    match health.metrics.encode() {
+        Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_named_until_it_is_gone() {
+        let readiness = Readiness::default();
+        readiness.wait_for("policies", "not listed yet");
+        readiness.wait_for("kernel", "starting");
+        assert_eq!(readiness.reasons(), "kernel: starting\npolicies: not listed yet\n");
+        readiness.ready("kernel");
+        readiness.ready("policies");
+        assert_eq!(readiness.reasons(), "");
+    }
+}

@@ -1,0 +1,14 @@
+//! The per-node agent of Stockade: from desired policies to what this node's kernel does, and back to what people see.
+//!
+//! [`source`] (API server or folder) → `agent` (judges, asks the kernel engine to make it so) → `node_state` (what is
+//! published) and `events` (what is exported). The kernel side is the crate `stockade-enforcer-kernel`.
+#![forbid(unsafe_code)]
+
+pub mod args;
+pub mod cgroups;
+pub mod health;
+pub mod identity;
+pub mod metrics;
+pub mod pods;
+pub mod sink;
+pub mod source;

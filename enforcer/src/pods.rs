@@ -1,0 +1,144 @@
+//! The node's pods, as the API server names them, reduced to what scope and events need.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+
+/// A pod of this node.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PodInfo {
+    /// `metadata.uid`; of a static pod the hash that the kubelet uses for its cgroup.
+    pub uid: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its containers by runtime id, init and ephemeral ones included.
+    pub containers: BTreeMap<String, ContainerInfo>,
+    /// The kind and name of what owns it: `Deployment/shop`.
+    pub workload: Option<(String, String)>,
+    /// `spec.runtimeClassName`, when it names a sandbox whose system calls the host's kernel does not see.
+    pub sandboxed: bool,
+}
+
+/// A container of a pod.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ContainerInfo {
+    /// Its name in the pod.
+    pub name: String,
+    /// The image as written in the pod.
+    pub image: String,
+    /// The image without tag and digest: the key `repo` of a `containerSelector`.
+    pub repo: String,
+}
+
+/// The cgroup of a static pod is named by its configuration's hash, not by the uid of its mirror.
+const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+
+/// Runtime classes of sandboxes with a kernel of their own.
+const SANDBOXES: [&str; 5] = ["gvisor", "runsc", "kata", "kata-qemu", "kata-clh"];
+
+impl PodInfo {
+    /// What scope and events need of `pod`; `None` for an object without a uid.
+    #[must_use]
+    pub fn from_pod(pod: &Pod) -> Option<Self> {
+        let meta = &pod.metadata;
+        let annotations = meta.annotations.as_ref();
+        let uid = annotations.and_then(|a| a.get(CONFIG_HASH)).or(meta.uid.as_ref())?.clone();
+        let status = pod.status.as_ref();
+        let statuses = status.into_iter().flat_map(|s| {
+            [&s.init_container_statuses, &s.container_statuses, &s.ephemeral_container_statuses]
+                .into_iter()
+                .flatten()
+                .flatten()
+        });
+        let runtime_class = pod.spec.as_ref().and_then(|s| s.runtime_class_name.as_deref()).unwrap_or_default();
+        Some(Self {
+            uid,
+            namespace: meta.namespace.clone().unwrap_or_default(),
+            name: meta.name.clone().unwrap_or_default(),
+            labels: meta.labels.clone().unwrap_or_default(),
+            containers: statuses.filter_map(container).collect(),
+            workload: workload(pod),
+            sandboxed: SANDBOXES.contains(&runtime_class),
+        })
+    }
+
+    /// The pod's labels with the keys that a selector may name besides.
+    #[must_use]
+    pub fn selector_labels(&self) -> BTreeMap<String, String> {
+        let mut labels = self.labels.clone();
+        labels.insert("k8s:io.kubernetes.pod.namespace".into(), self.namespace.clone());
+        labels
+    }
+}
+
+fn container(status: &ContainerStatus) -> Option<(String, ContainerInfo)> {
+    let id = status.container_id.as_deref()?;
+    let id = id.split_once("://").map_or(id, |(_, id)| id);
+    let info =
+        ContainerInfo { name: status.name.clone(), image: status.image.clone(), repo: repository(&status.image).into() };
+    Some((id.to_owned(), info))
+}
+
+/// `registry:5000/shop/web:1.2@sha256:…` → `registry:5000/shop/web`.
+fn repository(image: &str) -> &str {
+    let image = image.split('@').next().unwrap_or(image);
+    let name_start = image.rfind('/').map_or(0, |slash| slash + 1);
+    match image.get(name_start..).and_then(|name| name.find(':')) {
+        Some(colon) => image.get(..name_start + colon).unwrap_or(image),
+        None => image,
+    }
+}
+
+/// The owner that people know: a ReplicaSet's name without its hash is the Deployment's.
+fn workload(pod: &Pod) -> Option<(String, String)> {
+    let owners = pod.metadata.owner_references.as_ref()?;
+    let owner = owners.iter().find(|owner| owner.controller == Some(true))?;
+    let hash = pod.metadata.labels.as_ref().and_then(|labels| labels.get("pod-template-hash"));
+    if owner.kind == "ReplicaSet"
+        && let Some(name) = hash.and_then(|hash| owner.name.strip_suffix(hash)).and_then(|n| n.strip_suffix('-'))
+    {
+        return Some(("Deployment".into(), name.into()));
+    }
+    Some((owner.kind.clone(), owner.name.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_keeps_the_port_of_its_registry() {
+        assert_eq!(repository("registry:5000/shop/web:1.2@sha256:ab"), "registry:5000/shop/web");
+        assert_eq!(repository("registry:5000/shop/web"), "registry:5000/shop/web");
+        assert_eq!(repository("busybox:1"), "busybox");
+    }
+
+    #[test]
+    fn a_pod_is_reduced_to_what_scope_and_events_need() {
+        let pod: Pod = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "web-5d4-x", "namespace": "shop", "uid": "u1",
+                "labels": {"app": "web", "pod-template-hash": "5d4"},
+                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-5d4", "uid": "r", "controller": true}]},
+            "status": {"containerStatuses": [{"name": "web", "image": "shop/web:1", "imageID": "", "ready": true,
+                "restartCount": 0, "containerID": "containerd://abc"}]},
+        }))
+        .unwrap();
+        let info = PodInfo::from_pod(&pod).unwrap();
+        assert_eq!(info.workload, Some(("Deployment".into(), "web".into())));
+        assert_eq!(info.containers["abc"].repo, "shop/web");
+        assert_eq!(info.selector_labels()["k8s:io.kubernetes.pod.namespace"], "shop");
+    }
+
+    #[test]
+    fn a_static_pod_is_known_by_the_hash_its_cgroup_is_named_after() {
+        let pod: Pod = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "etcd", "uid": "mirror", "annotations": {"kubernetes.io/config.hash": "h1"}},
+        }))
+        .unwrap();
+        assert_eq!(PodInfo::from_pod(&pod).unwrap().uid, "h1");
+    }
+}
