@@ -101,7 +101,10 @@ mod tests {
         for (pod, container) in [
             (format!("kubepods/burstable/pod{UID}"), id.clone()),
             (
-                format!("kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{}.slice", UID.replace('-', "_")),
+                format!(
+                    "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{}.slice",
+                    UID.replace('-', "_")
+                ),
                 format!("cri-containerd-{id}.scope"),
             ),
         ] {
@@ -110,7 +113,8 @@ mod tests {
             fs::create_dir_all(&nested).unwrap();
             let tree = CgroupTree::read(root.path());
             assert_eq!(tree.pod_roots.len(), 1);
-            let mut found: Vec<_> = tree.pods.values().map(|c| (c.pod_uid.as_str(), c.container_id.as_deref())).collect();
+            let mut found: Vec<_> =
+                tree.pods.values().map(|c| (c.pod_uid.as_str(), c.container_id.as_deref())).collect();
             found.sort();
             assert_eq!(found, [(UID, None), (UID, Some(id.as_str())), (UID, Some(id.as_str()))]);
             assert!(tree.folders.contains(&nested));

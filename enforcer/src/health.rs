@@ -65,11 +65,7 @@ impl Health {
 
 async fn readyz(State(health): State<Health>) -> Response {
     let reasons = health.readiness.reasons();
-    if reasons.is_empty() {
-        "ok\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, reasons).into_response()
-    }
+    if reasons.is_empty() { "ok\n".into_response() } else { (StatusCode::SERVICE_UNAVAILABLE, reasons).into_response() }
 }
 
 async fn metrics(State(health): State<Health>) -> Response {

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod cgroup_watch;
 pub mod cgroups;
 pub mod health;
 pub mod identity;

@@ -74,7 +74,11 @@ impl Default for Metrics {
             policy_state: Family::default(),
             unknown_pod_execs: Gauge::default(),
         };
-        registry.register("policy_verdicts", "Verdicts of each policy as the kernel counted them", metrics.verdicts.clone());
+        registry.register(
+            "policy_verdicts",
+            "Verdicts of each policy as the kernel counted them",
+            metrics.verdicts.clone(),
+        );
         registry.register("events_lost", "Events lost because the ring was full", metrics.events_lost.clone());
         registry.register("events_written", "Events exported", metrics.events_written.clone());
         registry.register("events_failed", "Events that could not be written", metrics.events_failed.clone());
@@ -111,7 +115,9 @@ mod tests {
         metrics.verdicts.get_or_create(&labels).set(2);
         let text = metrics.encode().unwrap();
         assert!(text.contains("stockade_enforcer_events_lost 3"), "{text}");
-        assert!(text.contains("stockade_enforcer_policy_verdicts{policy_namespace=\"shop\",policy=\"p\",verdict=\"denied\"} 2"));
+        assert!(text.contains(
+            "stockade_enforcer_policy_verdicts{policy_namespace=\"shop\",policy=\"p\",verdict=\"denied\"} 2"
+        ));
         assert!(text.ends_with("# EOF\n"));
     }
 }

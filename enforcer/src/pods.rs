@@ -78,8 +78,11 @@ impl PodInfo {
 fn container(status: &ContainerStatus) -> Option<(String, ContainerInfo)> {
     let id = status.container_id.as_deref()?;
     let id = id.split_once("://").map_or(id, |(_, id)| id);
-    let info =
-        ContainerInfo { name: status.name.clone(), image: status.image.clone(), repo: repository(&status.image).into() };
+    let info = ContainerInfo {
+        name: status.name.clone(),
+        image: status.image.clone(),
+        repo: repository(&status.image).into(),
+    };
     Some((id.to_owned(), info))
 }
 

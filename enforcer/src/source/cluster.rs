@@ -55,7 +55,9 @@ impl PolicyKind {
     fn resource(self) -> ApiResource {
         match self {
             Self::Cluster => resource("cilium.io", "v1alpha1", "TracingPolicy", "tracingpolicies"),
-            Self::Namespaced => resource("cilium.io", "v1alpha1", "TracingPolicyNamespaced", "tracingpoliciesnamespaced"),
+            Self::Namespaced => {
+                resource("cilium.io", "v1alpha1", "TracingPolicyNamespaced", "tracingpoliciesnamespaced")
+            }
         }
     }
 

@@ -96,8 +96,11 @@ mod tests {
     #[test]
     fn a_damaged_file_is_named_and_the_others_are_kept() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("a.yaml"), "kind: TracingPolicy\nmetadata: {name: a}\n---\n---\nkind: TracingPolicy\nmetadata: {name: b}\n")
-            .unwrap();
+        fs::write(
+            dir.path().join("a.yaml"),
+            "kind: TracingPolicy\nmetadata: {name: a}\n---\n---\nkind: TracingPolicy\nmetadata: {name: b}\n",
+        )
+        .unwrap();
         fs::write(dir.path().join("b.yaml"), "kind: [").unwrap();
         fs::write(dir.path().join("c.json"), "{\"kind\":\"TracingPolicy\",\"metadata\":{\"name\":\"a\"}}").unwrap();
         fs::write(dir.path().join("notes.txt"), "kind: [").unwrap();
