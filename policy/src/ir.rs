@@ -3,11 +3,17 @@
 //! Later stages see only these types. Collections are sorted and free of duplicates, so that two documents that mean the
 //! same are equal (law 2 of the semantics).
 
+mod digest;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 
+use serde::Serialize;
+
+pub use self::digest::digest;
+
 /// Which of the two kinds a policy is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum PolicyKind {
     /// `TracingPolicy`: reaches the whole cluster.
     Cluster,
@@ -16,7 +22,7 @@ pub enum PolicyKind {
 }
 
 /// Which policy: unique in a cluster at any moment.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct PolicyId {
     /// Its kind.
     pub kind: PolicyKind,
@@ -27,7 +33,7 @@ pub struct PolicyId {
 }
 
 /// A policy that means one thing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ValidatedPolicy {
     /// Which policy it is.
     pub id: PolicyId,
@@ -45,12 +51,13 @@ pub struct ValidatedPolicy {
     pub scope: Scope,
     /// Which nodes load it; `None` is every node.
     pub node_selector: Option<LabelSelector>,
-    /// What it hooks, in written order.
+    /// What it hooks, in written order: kprobes, lsmhooks, tracepoints. Two of them may name the same point, or twins; each
+    /// is judged by itself, like hooks of two policies.
     pub hooks: Vec<Hook>,
 }
 
 /// Whether denials and kills are carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Mode {
     /// They are.
     Enforce,
@@ -59,7 +66,7 @@ pub enum Mode {
 }
 
 /// What an enforcing rule does when something it needs cannot be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum OnFault {
     /// Lets the operation happen and reports it.
     Allow,
@@ -68,7 +75,7 @@ pub enum OnFault {
 }
 
 /// How strongly a mechanism can keep an operation from happening; ordered, weakest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Strength {
     /// It is reported.
     Observe,
@@ -81,7 +88,7 @@ pub enum Strength {
 }
 
 /// Which processes a policy is about (the truth table of `podSelector`, `containerSelector`, `hostSelector`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Scope {
     /// Every process of the node.
     Everything,
@@ -95,25 +102,25 @@ pub enum Scope {
 }
 
 /// The pods, and containers in them, that a policy is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PodScope {
     /// Only pods of this namespace (the namespaced kind).
     pub namespace: Option<String>,
-    /// Pod labels, with `k8s:io.kubernetes.pod.namespace` added.
+    /// Pod labels, with `k8s:io.kubernetes.pod.namespace` added. For the namespaced kind [`PodScope::namespace`] holds too.
     pub pods: LabelSelector,
     /// Container keys `name` and `repo`.
     pub containers: LabelSelector,
 }
 
 /// A Kubernetes label selector: every requirement must hold; none selects all.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct LabelSelector {
     /// Sorted, without duplicates.
     pub requirements: BTreeSet<LabelRequirement>,
 }
 
 /// One requirement of a label selector.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct LabelRequirement {
     /// The label.
     pub key: String,
@@ -124,7 +131,7 @@ pub struct LabelRequirement {
 }
 
 /// The operators of a label selector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum LabelOperator {
     /// The label has one of the values.
     In,
@@ -153,7 +160,7 @@ impl LabelSelector {
 }
 
 /// One entry of `kprobes`, `lsmhooks` or `tracepoints`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Hook {
     /// Where it attaches.
     pub point: HookPoint,
@@ -172,7 +179,7 @@ pub struct Hook {
 }
 
 /// What the document names.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum HookPoint {
     /// `kprobes[].call`.
     Kprobe {
@@ -198,7 +205,7 @@ pub enum HookPoint {
 }
 
 /// An argument that is read and reported.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Arg {
     /// Position in the function, or field number of the tracepoint.
     pub index: u32,
@@ -209,7 +216,7 @@ pub struct Arg {
 }
 
 /// How an argument is read, reported and compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum ArgType {
     /// 32 bits, signed.
     Int,
@@ -232,7 +239,7 @@ pub enum ArgType {
 }
 
 /// One alternative of a hook: every filter must hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Selector {
     /// All must hold.
     pub pids: Vec<PidFilter>,
@@ -247,7 +254,7 @@ pub struct Selector {
 }
 
 /// `matchPIDs`: the process (thread group), or one of its ancestors, has one of these ids.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct PidFilter {
     /// `NotIn`.
     pub negated: bool,
@@ -260,7 +267,7 @@ pub struct PidFilter {
 }
 
 /// `matchBinaries`: the path of the executable at exec time.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct BinaryFilter {
     /// How the path is compared. `Equal` is the document's `In`.
     pub compare: StringCompare,
@@ -273,7 +280,7 @@ pub struct BinaryFilter {
 }
 
 /// `matchNamespaces`: the inode numbers of the current task's namespaces.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct NamespaceFilter {
     /// Which of its namespaces.
     pub namespace: Namespace,
@@ -286,7 +293,7 @@ pub struct NamespaceFilter {
 }
 
 /// The kinds of namespace a filter can name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[allow(missing_docs, reason = "the kernel's own names")]
 pub enum Namespace {
     Uts,
@@ -302,7 +309,7 @@ pub enum Namespace {
 }
 
 /// A filter on one argument.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ArgFilter {
     /// Position in [`Hook::args`] (not the function's index).
     pub arg: usize,
@@ -313,13 +320,14 @@ pub struct ArgFilter {
 }
 
 /// What a filter asks of an argument: membership in a set.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum ArgTest {
     /// `Equal` on numbers; a signed value is sign-extended to 64 bits.
     Number(BTreeSet<u64>),
     /// `Equal`, `Prefix`, `Postfix` on strings and paths.
     String(StringCompare, BTreeSet<String>),
-    /// `SAddr`: the local address.
+    /// `SAddr`: the local address. An argument of type [`ArgType::Sockaddr`] holds one address and one port: whichever of
+    /// `SAddr` and `DAddr` (`SPort` and `DPort`) the document says, they are `SourceAddress` and `SourcePort` here.
     SourceAddress(BTreeSet<Cidr>),
     /// `DAddr`: the remote address.
     DestinationAddress(BTreeSet<Cidr>),
@@ -334,7 +342,7 @@ pub enum ArgTest {
 }
 
 /// How strings are compared: byte by byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum StringCompare {
     /// The whole.
     Equal,
@@ -345,7 +353,10 @@ pub enum StringCompare {
 }
 
 /// A range of addresses; IPv4 is stored mapped (`::ffff:a.b.c.d`, length + 96).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+///
+/// A set of them means exactly the addresses that they contain: a document's `::/0` does not cover IPv4, so it becomes the
+/// 96 ranges around `::ffff:0:0/96`. Sets are minimal: no range contains another, and no two make up a larger one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Cidr {
     /// No bit is set after `length`.
     pub address: Ipv6Addr,
@@ -354,7 +365,7 @@ pub struct Cidr {
 }
 
 /// A range of ports, both ends included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct PortRange {
     /// First.
     pub first: u16,
@@ -363,7 +374,7 @@ pub struct PortRange {
 }
 
 /// What a matching selector does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Actions {
     /// An event is posted (absent `matchActions`, `Post`, and every enforcing action unless `NoPost`).
     pub post: bool,

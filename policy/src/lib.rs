@@ -14,5 +14,5 @@ pub mod validate;
 
 pub use facts::NodeFacts;
 pub use fault::Fault;
-pub use ir::ValidatedPolicy;
+pub use ir::{ValidatedPolicy, digest};
 pub use validate::{Judgement, judge};

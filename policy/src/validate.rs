@@ -1,14 +1,42 @@
 //! Stage 3: a raw object → every fault it has, or the one thing that it means.
+//!
+//! First the structure (does the document consist of fields that exist, of the right types), then the meaning (is each field
+//! unambiguous, can it be carried out, does it say something). Both always run, so that a person sees everything at once;
+//! what the structure check has reported, the second step passes over.
+
+mod actions;
+mod addresses;
+mod args;
+mod binaries;
+mod document;
+mod fields;
+mod hook;
+mod labels;
+mod namespaces;
+mod nearest;
+mod node;
+mod numbers;
+mod pids;
+mod ports;
+mod ranges;
+mod report;
+mod schema;
+mod scope;
+mod selector;
+mod spec;
+mod strings;
+mod well_known;
 
 use serde_json::Value;
 
+use self::report::Report;
 use crate::fault::Fault;
 use crate::ir::ValidatedPolicy;
 
 /// What is to be said about one document.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Judgement {
-    /// What refuses it; sorted by path, then code.
+    /// What refuses it; in reading order: by path, then by code.
     pub faults: Vec<Fault>,
     /// What is doubtful about it.
     pub warnings: Vec<Fault>,
@@ -19,14 +47,9 @@ pub struct Judgement {
 /// Judges a whole object (`apiVersion`, `kind`, `metadata`, `spec`), whatever it is: never panics.
 #[must_use]
 pub fn judge(object: &Value) -> Judgement {
-    let _ = object;
-    Judgement {
-        faults: vec![Fault {
-            path: "spec".into(),
-            code: "Unsupported",
-            message: "nothing can be judged yet".into(),
-            help: "wait for the validator".into(),
-        }],
-        ..Judgement::default()
-    }
+    let mut report = Report::default();
+    let policy = document::judge(object, &mut report);
+    let (faults, warnings) = report.finish();
+    let policy = policy.filter(|_| faults.is_empty());
+    Judgement { faults, warnings, policy }
 }

@@ -1,0 +1,262 @@
+//! Filters on IP addresses. An address is a value, not a family: `::ffff:a.b.c.d` is `a.b.c.d`.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::node::Node;
+use super::numbers;
+use super::ranges::Ranges;
+use super::report::Report;
+use super::schema::quoted;
+use crate::fault::codes;
+use crate::ir::Cidr;
+
+/// `::ffff:0:0/96`: where IPv4 lies among the addresses.
+pub(super) const IPV4: (u128, u128) = (0xffff_0000_0000, 0xffff_ffff_ffff);
+const EVERYTHING: (u128, u128) = (0, u128::MAX);
+const MAPPED_LENGTH: u8 = 96;
+
+/// A range as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Written {
+    /// First and last address.
+    range: (u128, u128),
+    /// It is `::/0`, which is about native IPv6 alone.
+    native: bool,
+}
+
+/// The values of `SAddr`, `DAddr` and their negations.
+pub(super) fn values(node: &Node<'_>, negated: bool, report: &mut Report) -> BTreeSet<Cidr> {
+    let mut places: Vec<(Written, String)> = Vec::new();
+    let written = numbers::parse_each(node, report, |text, path, report| {
+        let written = parse(text, path, report)?;
+        places.push((written, path.to_owned()));
+        Some(written)
+    });
+    let set = Ranges::new(written.iter().flat_map(|written| written.addresses()));
+    warn_native_only(node, &written, &set, report);
+    warn_overlap(&places, &written, report);
+    if set == Ranges::new([EVERYTHING]) {
+        let (code, what) = if negated {
+            (codes::ADDR_NEVER, "every address is excluded")
+        } else {
+            (codes::ADDR_ALWAYS, "every address is listed")
+        };
+        report.fault(node.path_of("values"), code, what, "list fewer addresses, or remove the filter");
+    }
+    to_cidrs(&set)
+}
+
+impl Written {
+    fn addresses(self) -> Vec<(u128, u128)> {
+        if self.native {
+            return Ranges::new([IPV4]).complement(EVERYTHING).iter().collect();
+        }
+        vec![self.range]
+    }
+}
+
+fn warn_native_only(node: &Node<'_>, written: &BTreeSet<Written>, set: &Ranges, report: &mut Report) {
+    if written.iter().any(|written| written.native) && !set.contains_all(&Ranges::new([IPV4])) {
+        let what = "::/0 is every IPv6 address, and no IPv4 address, mapped or not";
+        let help = "add 0.0.0.0/0 if IPv4 is meant too";
+        report.warn(node.path_of("values"), codes::ADDR_NATIVE_ONLY, what, help);
+    }
+}
+
+fn warn_overlap(places: &[(Written, String)], written: &BTreeSet<Written>, report: &mut Report) {
+    // Sorted by first address, the widest first; a range lies in an earlier one if that ends no sooner.
+    let mut by_start: Vec<&Written> = written.iter().filter(|written| !written.native).collect();
+    by_start.sort_unstable_by_key(|written| (written.range.0, std::cmp::Reverse(written.range.1)));
+    let mut widest: Option<&Written> = None;
+    for narrow in by_start {
+        match widest.filter(|wide| wide.range.1 >= narrow.range.1) {
+            None => widest = Some(narrow),
+            Some(wide) => {
+                let (wide_text, narrow_text) = (show(wide.range), show(narrow.range));
+                for (_, path) in places.iter().filter(|(place, _)| place == narrow) {
+                    let what = format!("{wide_text} in the same list contains {narrow_text}");
+                    report.warn(path, codes::ADDR_OVERLAP, what, "the wider one decides");
+                }
+            }
+        }
+    }
+}
+
+/// An address or range; what is wrong with it is reported.
+fn parse(text: &str, path: &str, report: &mut Report) -> Option<Written> {
+    let (address_text, length_text) =
+        text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
+    let Ok(address) = address_text.parse::<IpAddr>() else {
+        not_an_address(text, address_text, length_text, path, report);
+        return None;
+    };
+    let full = if address.is_ipv4() { 32 } else { 128 };
+    let length = match length_text.map(|length| (length, length.parse::<u8>())) {
+        None => full,
+        Some((text, Ok(length))) if length <= full && text == length.to_string() => length,
+        Some((text, Ok(length))) if length <= full && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let what = format!("{} has a prefix length with a leading zero", quoted(text));
+            report.fault(path, codes::ADDR_SPELLING, what, format!("write {address}/{length}"));
+            return None;
+        }
+        Some((length, _)) => {
+            let what = format!("{} is not the length of a prefix of {address}", quoted(length));
+            report.fault(path, codes::ADDR_INVALID, what, format!("write a number from 0 to {full}"));
+            return None;
+        }
+    };
+    match address {
+        IpAddr::V4(address) => ipv4(address, length, path, report),
+        IpAddr::V6(address) => ipv6(address, length, path, report),
+    }
+}
+
+fn ipv4(address: Ipv4Addr, length: u8, path: &str, report: &mut Report) -> Option<Written> {
+    let value = u128::from(address.to_ipv6_mapped().to_bits());
+    let range = block(value, length + MAPPED_LENGTH);
+    if range.0 != value {
+        host_bits(path, &show(range), &format!("{address}/32"), report);
+        return None;
+    }
+    Some(Written { range, native: false })
+}
+
+fn ipv6(address: Ipv6Addr, length: u8, path: &str, report: &mut Report) -> Option<Written> {
+    let value = address.to_bits();
+    if let Some(plain) = address.to_ipv4_mapped() {
+        if length < MAPPED_LENGTH {
+            mapped_prefix(plain, length, path, report);
+            return None;
+        }
+        return ipv4(plain, length - MAPPED_LENGTH, path, report);
+    }
+    let range = block(value, length);
+    // Before the bits after the prefix: a mapped network with a few bits more is that mistake, not this.
+    if value == 0 && length == 0 {
+        return Some(Written { range, native: true });
+    }
+    if length < MAPPED_LENGTH && range.0 <= IPV4.0 && range.1 >= IPV4.1 {
+        let what = format!("{address}/{length} contains all of IPv4, which lies at ::ffff:0:0/96");
+        report.fault(path, codes::ADDR_COVERS_MAPPED, what, "list IPv4 and IPv6 ranges separately");
+        return None;
+    }
+    if range.0 != value {
+        host_bits(path, &show(range), &format!("{address}/128"), report);
+        return None;
+    }
+    let compatible = value >> 32 == 0 && length >= MAPPED_LENGTH && range.1 > 1;
+    if compatible {
+        let plain = Ipv4Addr::from(u32::try_from(value).unwrap_or(0));
+        let what = format!("{} is an IPv4-compatible address, which no socket has", quoted(&format!("::{plain}")));
+        let length = length - MAPPED_LENGTH;
+        let help = format!("write {plain}/{length}, or ::ffff:{plain}/{} for the same", length + MAPPED_LENGTH);
+        report.fault(path, codes::ADDR_COMPAT, what, help);
+        return None;
+    }
+    Some(Written { range, native: false })
+}
+
+fn mapped_prefix(address: Ipv4Addr, length: u8, path: &str, report: &mut Report) {
+    let what = format!("::ffff:{address}/{length} would be every IPv4 address, and IPv6 addresses beside");
+    let help = if length <= 32 {
+        let plain = show(block(address.to_ipv6_mapped().to_bits(), length + MAPPED_LENGTH));
+        let (network, _) = plain.split_once('/').unwrap_or((&plain, ""));
+        format!("did you mean ::ffff:{network}/{}, that is {network}/{length}?", length + MAPPED_LENGTH)
+    } else {
+        "write the IPv4 range".into()
+    };
+    report.fault(path, codes::ADDR_MAPPED_PREFIX, what, help);
+}
+
+fn host_bits(path: &str, network: &str, host: &str, report: &mut Report) {
+    let what = "bits are set after the prefix, so it may mean the network or the address";
+    report.fault(path, codes::ADDR_HOST_BITS, what, format!("write {network} or {host}"));
+}
+
+/// Not what the standard library reads as an address: perhaps something that other programs read as one.
+fn not_an_address(text: &str, address: &str, length: Option<&str>, path: &str, report: &mut Report) {
+    let with_length = |address: &str| length.map_or_else(|| address.to_owned(), |length| format!("{address}/{length}"));
+    if let Some((plain, zone)) = address.split_once('%').filter(|(plain, _)| plain.parse::<Ipv6Addr>().is_ok()) {
+        let what = format!("{} names a zone, which means something on one node only", quoted(&format!("%{zone}")));
+        report.fault(path, codes::ADDR_SPELLING, what, format!("write {}", with_length(plain)));
+        return;
+    }
+    let (head, dotted) = address.rsplit_once(':').map_or(("", address), |(head, dotted)| (head, dotted));
+    if let Some(plain) = sloppy_ipv4(dotted) {
+        let colon = if head.is_empty() && !address.contains(':') { "" } else { ":" };
+        let canonical = with_length(&format!("{head}{colon}{plain}"));
+        let what = format!("{} is read differently by different programs", quoted(text));
+        report.fault(
+            path,
+            codes::ADDR_SPELLING,
+            what,
+            format!("write all four numbers without leading zeros, perhaps {canonical}"),
+        );
+        return;
+    }
+    report.fault(
+        path,
+        codes::ADDR_INVALID,
+        format!("{} is not an IP address or range", quoted(text)),
+        "write an address like 10.0.0.1 or 2001:db8::1, or a range like 10.0.0.0/8",
+    );
+}
+
+/// An IPv4 address with leading zeros or fewer than four parts, as a network is often written.
+fn sloppy_ipv4(text: &str) -> Option<Ipv4Addr> {
+    let parts: Vec<&str> = text.trim_end_matches('.').split('.').collect();
+    if parts.len() > 4 || (parts.len() == 1 && !text.bytes().all(|byte| byte.is_ascii_digit())) {
+        return None;
+    }
+    let mut octets = [0_u8; 4];
+    for (octet, part) in octets.iter_mut().zip(parts) {
+        if part.is_empty() || !part.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        *octet = part
+            .trim_start_matches('0')
+            .parse()
+            .or_else(|error| if part.bytes().all(|byte| byte == b'0') { Ok(0) } else { Err(error) })
+            .ok()?;
+    }
+    Some(Ipv4Addr::from(octets))
+}
+
+/// First and last address with the first `length` bits of `value`.
+fn block(value: u128, length: u8) -> (u128, u128) {
+    let host_bits = u128::MAX.checked_shr(length.into()).unwrap_or(0);
+    (value & !host_bits, value | host_bits)
+}
+
+/// The fewest prefixes that make up `set`.
+fn to_cidrs(set: &Ranges) -> BTreeSet<Cidr> {
+    let mut cidrs = BTreeSet::new();
+    for (first, last) in set.iter() {
+        let mut next = Some(first);
+        while let Some(start) = next.filter(|start| *start <= last) {
+            let (length, end) = (0..=128)
+                .map(|length| (length, block(start, length)))
+                .find(|(_, (begin, end))| *begin == start && *end <= last)
+                .map_or((128, start), |(length, (_, end))| (length, end));
+            cidrs.insert(Cidr { address: Ipv6Addr::from_bits(start), length });
+            next = end.checked_add(1);
+        }
+    }
+    cidrs
+}
+
+/// The addresses of `cidrs`.
+pub(super) fn to_ranges(cidrs: &BTreeSet<Cidr>) -> Ranges {
+    Ranges::new(cidrs.iter().map(|cidr| block(cidr.address.to_bits(), cidr.length)))
+}
+
+/// A block in the spelling of its family.
+fn show((first, last): (u128, u128)) -> String {
+    let length = u8::try_from((first ^ last).leading_zeros()).unwrap_or(128);
+    let address = Ipv6Addr::from_bits(first);
+    match address.to_ipv4_mapped().filter(|_| length >= MAPPED_LENGTH) {
+        Some(address) => format!("{address}/{}", length - MAPPED_LENGTH),
+        None => format!("{address}/{length}"),
+    }
+}

@@ -1,0 +1,90 @@
+//! A value in the document together with its field path.
+//!
+//! The readers answer `None` for a wrong type: the structure check has reported that already, and everything else in the
+//! document can still be judged.
+
+use serde_json::Value;
+
+/// A value and where it is.
+#[derive(Debug, Clone)]
+pub(super) struct Node<'a> {
+    value: &'a Value,
+    path: String,
+}
+
+impl<'a> Node<'a> {
+    pub(super) fn new(value: &'a Value, path: &str) -> Self {
+        Self { value, path: path.to_owned() }
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The path of a field, whether or not it is written.
+    pub(super) fn path_of(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+
+    /// A field of an object. `null` is an absent field: the API server drops nulls before anyone sees them.
+    pub(super) fn field(&self, name: &str) -> Option<Node<'a>> {
+        let value = self.value.as_object()?.get(name)?;
+        (!value.is_null()).then(|| Node { value, path: self.path_of(name) })
+    }
+
+    pub(super) fn is_list(&self) -> bool {
+        self.value.is_array()
+    }
+
+    pub(super) fn is_object(&self) -> bool {
+        self.value.is_object()
+    }
+
+    /// The elements of a list.
+    pub(super) fn items(&self) -> impl Iterator<Item = Node<'a>> + use<'a> {
+        let path = self.path.clone();
+        self.value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .enumerate()
+            .map(move |(index, value)| Node { value, path: format!("{path}[{index}]") })
+    }
+
+    /// The entries of a map, with their keys.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&'a str, Node<'a>)> + use<'a> {
+        let path = self.path.clone();
+        self.value
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(move |(key, value)| (key.as_str(), Node { value, path: format!("{path}[{key}]") }))
+    }
+
+    pub(super) fn text(&self) -> Option<&'a str> {
+        self.value.as_str()
+    }
+
+    pub(super) fn flag(&self) -> Option<bool> {
+        self.value.as_bool()
+    }
+
+    pub(super) fn integer(&self) -> Option<i64> {
+        self.value.as_i64()
+    }
+
+    /// The elements of the list in field `name`; none when it is absent.
+    pub(super) fn list(&self, name: &str) -> Vec<Node<'a>> {
+        self.field(name).map(|list| list.items().collect()).unwrap_or_default()
+    }
+
+    /// The text in field `name`; empty when it is absent.
+    pub(super) fn text_of(&self, name: &str) -> &'a str {
+        self.field(name).and_then(|field| field.text()).unwrap_or_default()
+    }
+
+    /// The flag in field `name`.
+    pub(super) fn flag_of(&self, name: &str) -> Option<bool> {
+        self.field(name).and_then(|field| field.flag())
+    }
+}

@@ -1,0 +1,153 @@
+//! `matchPIDs`.
+
+use std::collections::BTreeSet;
+
+use super::node::Node;
+use super::report::Report;
+use super::spec::Surroundings;
+use crate::fault::codes;
+use crate::ir::{PidFilter, PolicyKind};
+
+/// The kernel's largest pid (`PID_MAX_LIMIT`).
+const MAX_PID: i64 = 4_194_304;
+/// Pids of the host that are the same process on every node: init and kthreadd.
+const SAME_EVERYWHERE: [u32; 2] = [1, 2];
+
+pub(super) fn read(selector: &Node<'_>, surroundings: &Surroundings, report: &mut Report) -> Vec<PidFilter> {
+    let mut filters: Vec<PidFilter> =
+        selector.list("matchPIDs").iter().filter_map(|node| read_one(node, surroundings, report)).collect();
+    filters.sort_unstable();
+    filters.dedup();
+    if let Some((left, right)) = contradiction(&filters) {
+        let what = format!("{} and {} leave no process", describe(left), describe(right));
+        report.fault(selector.path_of("matchPIDs"), codes::PID_CONTRADICTION, what, "remove one of them");
+    }
+    filters
+}
+
+fn read_one(node: &Node<'_>, surroundings: &Surroundings, report: &mut Report) -> Option<PidFilter> {
+    if !node.is_object() {
+        return None;
+    }
+    let pids = values(node, report);
+    let negated = match node.text_of("operator") {
+        "In" => Some(false),
+        "NotIn" => Some(true),
+        _ => None,
+    };
+    let namespace_pid = check_numbering(node, &pids, surroundings, report);
+    let follow_forks = node.flag_of("followForks");
+    if node.field("followForks").is_none()
+        && let (Some(negated), Some(first)) = (negated, pids.first())
+    {
+        forks_unstated(node, negated, *first, &pids, report);
+    }
+    Some(PidFilter { negated: negated?, pids, follow_forks: follow_forks.unwrap_or(false), namespace_pid })
+}
+
+fn values(node: &Node<'_>, report: &mut Report) -> BTreeSet<u32> {
+    let values = node.list("values");
+    if values.is_empty() && node.field("values").is_some_and(|list| list.is_list()) {
+        report.fault(node.path_of("values"), codes::VALUES_EMPTY, "the list of pids is empty", "list at least one pid");
+    }
+    let mut pids = BTreeSet::new();
+    for value in values {
+        match value.integer() {
+            None => {}
+            Some(0) => report.fault(value.path(), codes::PID_ZERO, "0 is no process", "remove it"),
+            Some(pid) if (1..=MAX_PID).contains(&pid) => pids.extend(u32::try_from(pid)),
+            Some(pid) => {
+                let what = format!("{pid} is no pid that the kernel gives");
+                report.fault(value.path(), codes::PID_RANGE, what, format!("write a pid from 1 to {MAX_PID}"));
+            }
+        }
+    }
+    pids
+}
+
+fn forks_unstated(node: &Node<'_>, negated: bool, first: u32, pids: &BTreeSet<u32>, report: &mut Report) {
+    let shown: Vec<_> = pids.iter().take(3).map(ToString::to_string).collect();
+    let more = if pids.len() > 3 { ", …" } else { "" };
+    let (operator, verb) = if negated { ("NotIn", "exclude") } else { ("In", "select") };
+    let what = format!(
+        "\"{operator} [{}{more}]\" does not say whether children of pid {first} are {verb}{} too",
+        shown.join(", "),
+        if negated { "d" } else { "ed" },
+    );
+    let help = format!("write followForks: true to {verb} them, false to {verb} pid {first} alone");
+    report.fault(node.path_of("followForks"), codes::PID_FORKS_UNSTATED, what, help);
+}
+
+/// Whose numbers the pids are: the process's own pid namespace's, or the host's.
+fn check_numbering(node: &Node<'_>, pids: &BTreeSet<u32>, surroundings: &Surroundings, report: &mut Report) -> bool {
+    let path = node.path_of("isNamespacePID");
+    let stated = node.flag_of("isNamespacePID");
+    if node.field("isNamespacePID").is_none() && surroundings.about_pods {
+        let what =
+            "the policy is about pods, and pid numbers inside and outside of a container are different processes";
+        let help = "write isNamespacePID: true for the container's numbers, false for the host's";
+        report.fault(path, codes::PID_NAMESPACE_UNSTATED, what, help);
+        return false;
+    }
+    let namespace_pid = stated.unwrap_or(false);
+    let host = !namespace_pid && (stated.is_some() || !surroundings.about_pods);
+    if host && surroundings.kind == PolicyKind::Namespaced {
+        let what = "a namespaced policy cannot use the host's pids: they name processes of others";
+        report.fault(path, codes::PID_HOST_IN_NAMESPACED, what, "write isNamespacePID: true, or use TracingPolicy");
+    } else if host
+        && !surroundings.one_node
+        && let Some(pid) = pids.iter().find(|pid| !SAME_EVERYWHERE.contains(pid))
+    {
+        let what = format!("pid {pid} of the host is a different process on every node");
+        let help = "write isNamespacePID: true, or a nodeSelector with kubernetes.io/hostname of one node";
+        report.fault(node.path_of("values"), codes::PID_HOST_EVERYWHERE, what, help);
+    }
+    namespace_pid
+}
+
+/// Two entries that no process can satisfy together.
+fn contradiction(filters: &[PidFilter]) -> Option<(&PidFilter, &PidFilter)> {
+    let positive = filters.iter().filter(|filter| !filter.negated && !filter.pids.is_empty());
+    for left in positive {
+        for right in filters.iter().filter(|right| right.namespace_pid == left.namespace_pid) {
+            let never = if right.negated {
+                // With followForks on the left alone, a descendant is left.
+                left.pids.is_subset(&right.pids) && (right.follow_forks || !left.follow_forks)
+            } else {
+                !left.follow_forks
+                    && !right.follow_forks
+                    && left.pids.is_disjoint(&right.pids)
+                    && !right.pids.is_empty()
+            };
+            if never {
+                return Some((left, right));
+            }
+        }
+    }
+    spread_contradiction(filters)
+}
+
+/// The same, when only several entries together leave nothing: without followForks, they are sets of one number.
+fn spread_contradiction(filters: &[PidFilter]) -> Option<(&PidFilter, &PidFilter)> {
+    for namespace_pid in [false, true] {
+        let plain: Vec<_> =
+            filters.iter().filter(|filter| filter.namespace_pid == namespace_pid && !filter.pids.is_empty()).collect();
+        let mut selecting = plain.iter().filter(|filter| !filter.negated && !filter.follow_forks);
+        let Some(first) = selecting.next() else { continue };
+        let both = selecting.fold(first.pids.clone(), |pids, filter| &pids & &filter.pids);
+        let excluded: BTreeSet<u32> =
+            plain.iter().filter(|filter| filter.negated).flat_map(|filter| filter.pids.iter().copied()).collect();
+        let last = plain.iter().rfind(|filter| filter != &first);
+        if let (true, Some(last)) = (both.is_subset(&excluded), last) {
+            return Some((first, last));
+        }
+    }
+    None
+}
+
+fn describe(filter: &PidFilter) -> String {
+    let operator = if filter.negated { "NotIn" } else { "In" };
+    let pids: Vec<_> = filter.pids.iter().take(5).map(ToString::to_string).collect();
+    let more = if filter.pids.len() > 5 { ", …" } else { "" };
+    format!("{operator} [{}{more}]", pids.join(", "))
+}

@@ -1,0 +1,194 @@
+//! Filters that compare strings and paths, byte by byte.
+
+use std::collections::BTreeSet;
+
+use super::node::Node;
+use super::report::Report;
+use super::schema::quoted;
+use crate::fault::codes;
+use crate::ir::StringCompare;
+
+/// How many bytes a value may have: what the kernel's tables compare.
+pub(super) const MAX_VALUE_BYTES: usize = 255;
+
+/// What kind of string is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// An absolute path as the kernel writes it.
+    Path,
+    /// Any string without NUL.
+    Text,
+}
+
+/// The values of `node`, without those that others include: what has the prefix `/etc` decides about `/etc/ssl` too.
+pub(super) fn values(
+    node: &Node<'_>,
+    compare: StringCompare,
+    negated: bool,
+    kind: Kind,
+    report: &mut Report,
+) -> BTreeSet<String> {
+    let values = node.list("values");
+    if values.is_empty() && node.field("values").is_none_or(|list| list.is_list()) {
+        let what = "there is nothing to compare with";
+        report.fault(
+            node.path_of("values"),
+            codes::VALUES_EMPTY,
+            what,
+            "list at least one value, or remove the filter",
+        );
+    }
+    let mut set = BTreeSet::new();
+    for value in &values {
+        if let Some(text) = value.text() {
+            check(text, value.path(), compare, negated, kind, report);
+            set.insert(text.to_owned());
+        }
+    }
+    minimal(&set, compare)
+}
+
+fn check(text: &str, path: &str, compare: StringCompare, negated: bool, kind: Kind, report: &mut Report) {
+    if text.len() > MAX_VALUE_BYTES {
+        let what = format!("the value has {} bytes, and at most {MAX_VALUE_BYTES} can be compared", text.len());
+        report.fault(path, codes::VALUE_TOO_LONG, what, "write a shorter one");
+    }
+    if text.is_empty() && compare != StringCompare::Equal {
+        let (code, what) = if negated {
+            (codes::FILTER_NEVER, "everything begins and ends with nothing, so nothing is left")
+        } else {
+            (codes::FILTER_ALWAYS, "everything begins and ends with nothing")
+        };
+        report.fault(path, code, what, "write what it begins or ends with, or remove the filter");
+    } else if let Some(what) = never_in(text, compare, kind) {
+        report.fault(path, codes::VALUE_NEVER, format!("{} {what}", quoted(text)), never_help(compare, kind));
+    }
+}
+
+/// Why nothing can compare with `text`.
+fn never_in(text: &str, compare: StringCompare, kind: Kind) -> Option<&'static str> {
+    if text.contains('\0') {
+        return Some("contains a NUL, which ends a string");
+    }
+    if kind == Kind::Text {
+        return None;
+    }
+    if compare != StringCompare::Postfix && !text.starts_with('/') {
+        return Some("does not begin with '/', as every path of the kernel does");
+    }
+    if text.contains("//") || text.contains("/./") || text.contains("/../") {
+        return Some("has a part that the kernel never writes in a path");
+    }
+    let ends_in_dots = text.ends_with("/.") || text.ends_with("/..");
+    if compare == StringCompare::Equal && (ends_in_dots || (text.len() > 1 && text.ends_with('/'))) {
+        return Some("ends in a way that no path of the kernel does");
+    }
+    if compare == StringCompare::Postfix && text.len() > 1 && (text.ends_with('/') || ends_in_dots) {
+        return Some("ends in a way that no path of the kernel does");
+    }
+    None
+}
+
+fn never_help(compare: StringCompare, kind: Kind) -> &'static str {
+    match (kind, compare) {
+        (Kind::Text, _) => "remove it",
+        (Kind::Path, StringCompare::Postfix) => "write how the path ends",
+        (Kind::Path, _) => "write the absolute path, or use Postfix for how it ends",
+    }
+}
+
+/// The values that no other value includes.
+fn minimal(set: &BTreeSet<String>, compare: StringCompare) -> BTreeSet<String> {
+    let included = |value: &String| match compare {
+        StringCompare::Equal => false,
+        StringCompare::Prefix => {
+            // Everything between a prefix of `value` and `value` itself sorts in between too, so the nearest kept one may
+            // not be the neighbour: look at each shorter prefix.
+            (0..value.len()).any(|end| value.get(..end).is_some_and(|shorter| set.contains(shorter)))
+        }
+        StringCompare::Postfix => {
+            (1..=value.len()).any(|start| value.get(start..).is_some_and(|shorter| set.contains(shorter)))
+        }
+    };
+    set.iter().filter(|value| !included(value)).cloned().collect()
+}
+
+/// A comparison with a set of values.
+pub(super) struct Test<'a> {
+    pub(super) compare: StringCompare,
+    pub(super) negated: bool,
+    pub(super) values: &'a BTreeSet<String>,
+}
+
+impl Test<'_> {
+    fn holds(&self, text: &str) -> bool {
+        let any = self.values.iter().any(|value| match self.compare {
+            StringCompare::Equal => text == value,
+            StringCompare::Prefix => text.starts_with(value.as_str()),
+            StringCompare::Postfix => text.ends_with(value.as_str()),
+        });
+        any != self.negated
+    }
+}
+
+/// Why no string satisfies all of `tests`; `None` when one may.
+pub(super) fn never(tests: &[Test<'_>]) -> Option<String> {
+    let tests: Vec<_> = tests.iter().filter(|test| !test.values.is_empty()).collect();
+    let mut exact = tests.iter().filter(|test| test.compare == StringCompare::Equal && !test.negated);
+    if let Some(first) = exact.next() {
+        let left = first.values.iter().any(|value| tests.iter().all(|test| test.holds(value)));
+        return (!left).then(|| "what must be equal to one of the values is excluded by another filter".into());
+    }
+    [StringCompare::Prefix, StringCompare::Postfix].into_iter().find_map(|compare| ends_never(&tests, compare))
+}
+
+/// The same for one end of the string: the longest demands must agree, and no exclusion may be among their beginnings.
+fn ends_never(tests: &[&Test<'_>], compare: StringCompare) -> Option<String> {
+    let of_end = || tests.iter().filter(|test| test.compare == compare);
+    let mut demanded = of_end().filter(|test| !test.negated).map(|test| test.values.clone());
+    let first = demanded.next()?;
+    let left = demanded.fold(first, |left, values| both_ends(&left, &values, compare));
+    let left: Vec<_> =
+        left.iter().filter(|value| of_end().filter(|test| test.negated).all(|test| test.holds(value))).collect();
+    let end = if compare == StringCompare::Prefix { "beginning" } else { "end" };
+    left.is_empty().then(|| format!("they exclude each other's {end}"))
+}
+
+/// What begins (or ends) with one of `left` and with one of `right` begins with the longer of the two.
+fn both_ends(left: &BTreeSet<String>, right: &BTreeSet<String>, compare: StringCompare) -> BTreeSet<String> {
+    let within = |long: &str, set: &BTreeSet<String>| Test { compare, negated: false, values: set }.holds(long);
+    let of_left = left.iter().filter(|value| within(value, right));
+    let of_right = right.iter().filter(|value| within(value, left));
+    of_left.chain(of_right).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(values: &[&str]) -> BTreeSet<String> {
+        values.iter().map(|value| (*value).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_shorter_prefix_decides_about_longer_ones() {
+        let values = set(&["/etc", "/etc-x", "/etc/ssl", "/var"]);
+        assert_eq!(minimal(&values, StringCompare::Prefix), set(&["/etc", "/var"]));
+        assert_eq!(minimal(&set(&["rc", ".bashrc", "x"]), StringCompare::Postfix), set(&["rc", "x"]));
+        assert_eq!(minimal(&values, StringCompare::Equal), values);
+    }
+
+    #[test]
+    fn what_nothing_satisfies_is_found() {
+        let (etc, ssl, var) = (set(&["/etc"]), set(&["/etc/ssl"]), set(&["/var"]));
+        let test = |compare, negated, values| Test { compare, negated, values };
+        let prefix = |negated, values| test(StringCompare::Prefix, negated, values);
+        assert!(never(&[prefix(false, &etc), prefix(false, &var)]).is_some());
+        assert!(never(&[prefix(false, &etc), prefix(false, &ssl)]).is_none());
+        assert!(never(&[prefix(false, &ssl), prefix(true, &etc)]).is_some());
+        assert!(never(&[prefix(false, &etc), prefix(true, &ssl)]).is_none());
+        assert!(never(&[test(StringCompare::Equal, false, &var), prefix(false, &etc)]).is_some());
+        assert!(never(&[test(StringCompare::Equal, false, &var), test(StringCompare::Postfix, false, &var)]).is_none());
+        assert!(never(&[]).is_none());
+    }
+}

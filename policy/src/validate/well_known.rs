@@ -1,0 +1,161 @@
+//! What is the same on every kernel: functions and their arguments, and the numbers of families and protocols.
+
+use crate::ir::{ArgType, HookPoint, Strength};
+
+/// What is known about an argument.
+pub(super) enum Lookup {
+    /// Nothing: the function may be on some kernel.
+    UnknownFunction,
+    /// The function is known and has fewer arguments.
+    NoSuchParameter { count: usize },
+    /// It is this one.
+    Parameter { name: &'static str, class: Class },
+}
+
+/// What an argument is in the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    Number,
+    Text,
+    Pointer(&'static str),
+}
+
+impl Class {
+    pub(super) fn can_be_read_as(self, ty: ArgType) -> bool {
+        match ty {
+            ArgType::Int | ArgType::Uint32 | ArgType::SizeT => self == Self::Number,
+            ArgType::String => self == Self::Text,
+            ArgType::File => self == Self::Pointer("file"),
+            ArgType::Path => self == Self::Pointer("path"),
+            ArgType::LinuxBinprm => self == Self::Pointer("linux_binprm"),
+            ArgType::Sock => self == Self::Pointer("sock"),
+            ArgType::Sockaddr => self == Self::Pointer("sockaddr"),
+        }
+    }
+
+    pub(super) fn describe(self) -> String {
+        match self {
+            Self::Number => "a number".into(),
+            Self::Text => "a string".into(),
+            Self::Pointer(name) => format!("a struct {name}"),
+        }
+    }
+
+    pub(super) fn suggestion(self) -> &'static str {
+        match self {
+            Self::Number => "write int, uint32 or size_t",
+            Self::Text => "write string",
+            Self::Pointer("file") => "write file",
+            Self::Pointer("path") => "write path",
+            Self::Pointer("linux_binprm") => "write linux_binprm",
+            Self::Pointer("sock") => "write sock",
+            Self::Pointer("sockaddr") => "write sockaddr",
+            Self::Pointer(_) => "remove it: this version cannot read it",
+        }
+    }
+}
+
+pub(super) fn parameter(_point: &HookPoint, _index: u32) -> Lookup {
+    Lookup::UnknownFunction
+}
+
+/// The name that a person knows the hook by.
+pub(super) fn name(point: &HookPoint) -> String {
+    match point {
+        HookPoint::Kprobe { call, .. } => call.clone(),
+        HookPoint::Lsm { hook } => hook.clone(),
+        HookPoint::Tracepoint { subsystem, event, .. } => format!("{subsystem}/{event}"),
+    }
+}
+
+/// The strongest that a hook can be on any kernel.
+pub(super) fn reach(point: &HookPoint) -> Strength {
+    match point {
+        HookPoint::Lsm { .. } => Strength::Deny,
+        HookPoint::Kprobe { syscall: true, .. } => Strength::Override,
+        HookPoint::Kprobe { call, .. } if call.starts_with("security_") => Strength::Deny,
+        HookPoint::Kprobe { .. } | HookPoint::Tracepoint { .. } => Strength::Signal,
+    }
+}
+
+/// Address families (`include/linux/socket.h`).
+pub(super) const FAMILIES: [(&str, u16); 45] = [
+    ("AF_UNSPEC", 0),
+    ("AF_UNIX", 1),
+    ("AF_INET", 2),
+    ("AF_AX25", 3),
+    ("AF_IPX", 4),
+    ("AF_APPLETALK", 5),
+    ("AF_NETROM", 6),
+    ("AF_BRIDGE", 7),
+    ("AF_ATMPVC", 8),
+    ("AF_X25", 9),
+    ("AF_INET6", 10),
+    ("AF_ROSE", 11),
+    ("AF_DECnet", 12),
+    ("AF_NETBEUI", 13),
+    ("AF_SECURITY", 14),
+    ("AF_KEY", 15),
+    ("AF_NETLINK", 16),
+    ("AF_PACKET", 17),
+    ("AF_ASH", 18),
+    ("AF_ECONET", 19),
+    ("AF_ATMSVC", 20),
+    ("AF_RDS", 21),
+    ("AF_SNA", 22),
+    ("AF_IRDA", 23),
+    ("AF_PPPOX", 24),
+    ("AF_WANPIPE", 25),
+    ("AF_LLC", 26),
+    ("AF_IB", 27),
+    ("AF_MPLS", 28),
+    ("AF_CAN", 29),
+    ("AF_TIPC", 30),
+    ("AF_BLUETOOTH", 31),
+    ("AF_IUCV", 32),
+    ("AF_RXRPC", 33),
+    ("AF_ISDN", 34),
+    ("AF_PHONET", 35),
+    ("AF_IEEE802154", 36),
+    ("AF_CAIF", 37),
+    ("AF_ALG", 38),
+    ("AF_NFC", 39),
+    ("AF_VSOCK", 40),
+    ("AF_KCM", 41),
+    ("AF_QIPCRTR", 42),
+    ("AF_SMC", 43),
+    ("AF_XDP", 44),
+];
+
+/// IP protocols (`include/uapi/linux/in.h`).
+pub(super) const PROTOCOLS: [(&str, u16); 29] = [
+    ("IPPROTO_IP", 0),
+    ("IPPROTO_ICMP", 1),
+    ("IPPROTO_TCP", 6),
+    ("IPPROTO_UDP", 17),
+    ("IPPROTO_IGMP", 2),
+    ("IPPROTO_IPIP", 4),
+    ("IPPROTO_EGP", 8),
+    ("IPPROTO_PUP", 12),
+    ("IPPROTO_IDP", 22),
+    ("IPPROTO_TP", 29),
+    ("IPPROTO_DCCP", 33),
+    ("IPPROTO_IPV6", 41),
+    ("IPPROTO_RSVP", 46),
+    ("IPPROTO_GRE", 47),
+    ("IPPROTO_ESP", 50),
+    ("IPPROTO_AH", 51),
+    ("IPPROTO_ICMPV6", 58),
+    ("IPPROTO_MTP", 92),
+    ("IPPROTO_BEETPH", 94),
+    ("IPPROTO_ENCAP", 98),
+    ("IPPROTO_PIM", 103),
+    ("IPPROTO_COMP", 108),
+    ("IPPROTO_L2TP", 115),
+    ("IPPROTO_SCTP", 132),
+    ("IPPROTO_UDPLITE", 136),
+    ("IPPROTO_MPLS", 137),
+    ("IPPROTO_ETHERNET", 143),
+    ("IPPROTO_RAW", 255),
+    ("IPPROTO_MPTCP", 262),
+];
