@@ -8,10 +8,18 @@
 
 pub mod names;
 pub mod node_policy_state;
+#[cfg(feature = "offline")]
+pub mod offline;
 pub mod policy_status;
+pub mod schema;
+pub mod spec;
 pub mod words;
 
 pub use names::PolicyKind;
 pub use node_policy_state::{NodeFactsStatus, NodePolicyState, NodePolicyStateStatus, PolicyEntry};
+#[cfg(feature = "offline")]
+pub use offline::{SchemaFault, schema_faults};
 pub use policy_status::{NodeCounts, PolicyStatus};
+pub use schema::Crd;
+pub use spec::TracingPolicySpec;
 pub use words::{ConditionStatus, ConditionType, EntryState, Mode, Reason, Strength};

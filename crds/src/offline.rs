@@ -1,0 +1,232 @@
+//! What an API server with our CRDs would say about a document, without one.
+//!
+//! The same schema, evaluated by `jsonschema` instead of the API server: for the command line and for nodes without a
+//! cluster. Codes are the reasons of Kubernetes' status causes.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use jsonschema::error::{TypeKind, ValidationErrorKind};
+use jsonschema::paths::{Location, LocationSegment};
+use jsonschema::{JsonType, ValidationError, Validator};
+use serde_json::{Map, Value, json};
+
+use crate::names::{self, PolicyKind};
+use crate::schema::policy_schema_of;
+
+const MISTYPED: &str = "FieldValueTypeInvalid";
+
+/// One thing that the API server would refuse before any webhook is asked.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SchemaFault {
+    /// Where, as a Kubernetes field path.
+    pub path: String,
+    /// Reason of the status cause: `FieldValueRequired`.
+    pub code: &'static str,
+    /// What is wrong, in half a sentence.
+    pub message: String,
+    /// What to write instead.
+    pub help: String,
+}
+
+/// What the schema of the policy's kind refuses, sorted by path. Empty for objects of other kinds.
+#[must_use]
+pub fn schema_faults(object: &Value) -> Vec<SchemaFault> {
+    let Some(kind) = kind_of(object) else { return Vec::new() };
+    let mut object = object.clone();
+    drop_nulls(&mut object, policy_schema_of(kind));
+    let mut faults: Vec<_> = match validator(kind) {
+        Ok(validator) => validator.iter_errors(&object).flat_map(|error| explain(&error)).collect(),
+        Err(reason) => vec![SchemaFault {
+            path: String::new(),
+            code: "InternalError",
+            message: format!("the schema cannot be used: {reason}"),
+            help: "report this".into(),
+        }],
+    };
+    // What has the wrong type is in no enum either: one fault is enough.
+    let mistyped: BTreeSet<_> = faults.iter().filter(|f| f.code == MISTYPED).map(|f| f.path.clone()).collect();
+    faults.retain(|f| f.code == MISTYPED || !mistyped.contains(&f.path));
+    faults.sort();
+    faults.dedup();
+    faults
+}
+
+fn kind_of(object: &Value) -> Option<PolicyKind> {
+    let is_ours = object.get("apiVersion")?.as_str()? == names::POLICY_API_VERSION;
+    PolicyKind::from_kind(object.get("kind")?.as_str()?).filter(|_| is_ours)
+}
+
+fn validator(kind: PolicyKind) -> &'static Result<Validator, String> {
+    static CLUSTER: LazyLock<Result<Validator, String>> = LazyLock::new(|| build(PolicyKind::Cluster));
+    static NAMESPACED: LazyLock<Result<Validator, String>> = LazyLock::new(|| build(PolicyKind::Namespaced));
+    match kind {
+        PolicyKind::Cluster => &CLUSTER,
+        PolicyKind::Namespaced => &NAMESPACED,
+    }
+}
+
+fn build(kind: PolicyKind) -> Result<Validator, String> {
+    let mut schema = policy_schema_of(kind).clone();
+    // kubectl asks the API server to be strict about fields that the schema would drop.
+    if let Some(root) = schema.as_object_mut() {
+        root.insert("additionalProperties".into(), json!(false));
+    }
+    bound_integers(&mut schema);
+    jsonschema::draft4::new(&schema).map_err(|error| error.to_string())
+}
+
+/// Formats of integers are ranges to the API server, and nothing to JSON schema.
+fn bound_integers(schema: &mut Value) {
+    let Some(map) = schema.as_object_mut() else { return };
+    if let Some(format) = map.get("format").and_then(Value::as_str) {
+        let (least, most) = match format {
+            "int32" => (i64::from(i32::MIN), i64::from(i32::MAX)),
+            _ => (i64::MIN, i64::MAX),
+        };
+        if map.get("type") == Some(&json!("integer")) {
+            map.entry("minimum").or_insert_with(|| json!(least));
+            map.entry("maximum").or_insert_with(|| json!(most));
+        }
+    }
+    if let Some(Value::Object(properties)) = map.get_mut("properties") {
+        properties.values_mut().for_each(bound_integers);
+    }
+    for key in ["items", "additionalProperties"] {
+        if let Some(inner) = map.get_mut(key) {
+            bound_integers(inner);
+        }
+    }
+}
+
+/// The API server drops a null where the schema knows the field and does not allow null, before it validates.
+fn drop_nulls(value: &mut Value, schema: &Value) {
+    match value {
+        Value::Object(map) => {
+            let known = schema.get("properties").and_then(Value::as_object);
+            let any = schema.get("additionalProperties").filter(|s| s.is_object());
+            let of = |name: &str| known.and_then(|k: &Map<String, Value>| k.get(name)).or(any);
+            map.retain(|name, inner| !(inner.is_null() && of(name).is_some()));
+            for (name, inner) in map.iter_mut() {
+                if let Some(schema) = of(name) {
+                    drop_nulls(inner, schema);
+                }
+            }
+        }
+        Value::Array(items) => {
+            if let Some(schema) = schema.get("items") {
+                items.iter_mut().for_each(|item| drop_nulls(item, schema));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn explain(error: &ValidationError<'_>) -> Vec<SchemaFault> {
+    let path = field_path(error.instance_path());
+    let instance = error.instance();
+    let one = |code, message: String, help: String| vec![SchemaFault { path: path.clone(), code, message, help }];
+    match error.kind() {
+        ValidationErrorKind::Required { property } => {
+            let name = property.as_str().unwrap_or_default();
+            vec![SchemaFault {
+                path: child(&path, name),
+                code: "FieldValueRequired",
+                message: format!("{name} must be given"),
+                help: format!("add {name}"),
+            }]
+        }
+        ValidationErrorKind::AdditionalProperties { unexpected } => unexpected
+            .iter()
+            .map(|name| SchemaFault {
+                path: child(&path, name),
+                code: "UnknownField",
+                message: format!("there is no field {name} here"),
+                help: "remove it, or write it as it is spelt".into(),
+            })
+            .collect(),
+        ValidationErrorKind::Type { kind } => {
+            let wanted = match kind {
+                TypeKind::Single(JsonType::String) => "a string",
+                TypeKind::Single(JsonType::Integer) => "an integer",
+                TypeKind::Single(JsonType::Boolean) => "true or false",
+                TypeKind::Single(JsonType::Array) => "a list",
+                TypeKind::Single(JsonType::Object) => "an object",
+                TypeKind::Single(_) | TypeKind::Multiple(_) => "another type",
+            };
+            let message = format!("{} is {}, where {wanted} is needed", short(instance), type_name(instance));
+            one(MISTYPED, message, type_help(wanted, instance))
+        }
+        ValidationErrorKind::Enum { options } => {
+            let message = format!("{} is not supported", short(instance));
+            one("FieldValueNotSupported", message, format!("write one of {}", listed(options)))
+        }
+        ValidationErrorKind::Minimum { limit } => {
+            one("FieldValueInvalid", format!("{} is too small", short(instance)), format!("write at least {limit}"))
+        }
+        ValidationErrorKind::Maximum { limit } => {
+            one("FieldValueInvalid", format!("{} is too large", short(instance)), format!("write at most {limit}"))
+        }
+        ValidationErrorKind::MaxItems { limit } => {
+            let count = instance.as_array().map_or(0, Vec::len);
+            one("FieldValueTooMany", format!("{count} entries are too many"), format!("list at most {limit}"))
+        }
+        ValidationErrorKind::MaxLength { limit } => {
+            one("FieldValueTooLong", format!("{} is too long", short(instance)), format!("at most {limit} characters"))
+        }
+        ValidationErrorKind::Pattern { pattern } => one(
+            "FieldValueInvalid",
+            format!("{} does not have the right form", short(instance)),
+            format!("it must match {pattern}"),
+        ),
+        other => one("FieldValueInvalid", error.to_string(), format!("see `{}` in the schema", other.keyword())),
+    }
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(n) if n.is_f64() => "a fractional number",
+        Value::Number(_) => "an integer",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn type_help(wanted: &str, instance: &Value) -> String {
+    match (wanted, instance) {
+        ("a string", Value::Bool(_) | Value::Number(_)) => format!("write it in quotes: \"{instance}\""),
+        ("an integer" | "true or false", Value::String(_)) => format!("write {wanted}, without quotes"),
+        _ => format!("write {wanted}"),
+    }
+}
+
+fn short(value: &Value) -> String {
+    const MOST: usize = 60;
+    let text = value.to_string();
+    if text.chars().count() <= MOST {
+        return text;
+    }
+    let start: String = text.chars().take(MOST).collect();
+    format!("{start}…")
+}
+
+fn listed(options: &Value) -> String {
+    let words = options.as_array().map(Vec::as_slice).unwrap_or_default();
+    let words: Vec<_> = words.iter().filter_map(Value::as_str).filter(|w| !w.is_empty()).collect();
+    words.join(", ")
+}
+
+/// `/spec/kprobes/0/call` as Kubernetes writes it: `spec.kprobes[0].call`.
+fn field_path(location: &Location) -> String {
+    location.into_iter().fold(String::new(), |path, segment| match segment {
+        LocationSegment::Property(name) => child(&path, &name),
+        LocationSegment::Index(index) => format!("{path}[{index}]"),
+    })
+}
+
+fn child(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
