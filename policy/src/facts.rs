@@ -1,6 +1,11 @@
 //! What a node's kernel has and can do, as far as a policy can depend on it.
 
+mod twins;
+mod warnings;
+
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use self::warnings::node_warnings;
 
 /// The facts of one node, measured there by the enforcer and published in its `NodePolicyState`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

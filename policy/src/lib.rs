@@ -12,7 +12,7 @@ pub mod fault;
 pub mod ir;
 pub mod validate;
 
-pub use facts::NodeFacts;
+pub use facts::{NodeFacts, node_warnings};
 pub use fault::Fault;
 pub use ir::{ValidatedPolicy, digest};
 pub use validate::{Judgement, judge};

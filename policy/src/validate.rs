@@ -10,6 +10,7 @@ mod args;
 mod binaries;
 mod document;
 mod fields;
+mod functions;
 mod hook;
 mod labels;
 mod namespaces;

@@ -85,7 +85,7 @@ fn check_reach(node: &Node<'_>, action: &str, surroundings: &Surroundings, repor
         "Set" => (codes::SET_IN_NAMESPACED, "the memory of processes would be written"),
         _ => return,
     };
-    report.fault_instead_of(codes::UNSUPPORTED, node.path_of("action"), code, what, "remove it, or use TracingPolicy");
+    report.fault(node.path_of("action"), code, what, "remove it, or use TracingPolicy");
 }
 
 fn check_override(node: &Node<'_>, point: &HookPoint, report: &mut Report) {

@@ -1,6 +1,6 @@
 //! Filters on IP addresses. An address is a value, not a family: `::ffff:a.b.c.d` is `a.b.c.d`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::node::Node;
@@ -27,15 +27,15 @@ struct Written {
 
 /// The values of `SAddr`, `DAddr` and their negations.
 pub(super) fn values(node: &Node<'_>, negated: bool, report: &mut Report) -> BTreeSet<Cidr> {
-    let mut places: Vec<(Written, String)> = Vec::new();
+    let mut places: BTreeMap<Written, Vec<String>> = BTreeMap::new();
     let written = numbers::parse_each(node, report, |text, path, report| {
         let written = parse(text, path, report)?;
-        places.push((written, path.to_owned()));
+        places.entry(written).or_default().push(path.to_owned());
         Some(written)
     });
     let set = Ranges::new(written.iter().flat_map(|written| written.addresses()));
     warn_native_only(node, &written, &set, report);
-    warn_overlap(&places, &written, report);
+    warn_overlap(&places, report);
     if set == Ranges::new([EVERYTHING]) {
         let (code, what) = if negated {
             (codes::ADDR_NEVER, "every address is excluded")
@@ -64,17 +64,17 @@ fn warn_native_only(node: &Node<'_>, written: &BTreeSet<Written>, set: &Ranges, 
     }
 }
 
-fn warn_overlap(places: &[(Written, String)], written: &BTreeSet<Written>, report: &mut Report) {
+fn warn_overlap(places: &BTreeMap<Written, Vec<String>>, report: &mut Report) {
     // Sorted by first address, the widest first; a range lies in an earlier one if that ends no sooner.
-    let mut by_start: Vec<&Written> = written.iter().filter(|written| !written.native).collect();
-    by_start.sort_unstable_by_key(|written| (written.range.0, std::cmp::Reverse(written.range.1)));
+    let mut by_start: Vec<_> = places.iter().filter(|(written, _)| !written.native).collect();
+    by_start.sort_unstable_by_key(|(written, _)| (written.range.0, std::cmp::Reverse(written.range.1)));
     let mut widest: Option<&Written> = None;
-    for narrow in by_start {
+    for (narrow, paths) in by_start {
         match widest.filter(|wide| wide.range.1 >= narrow.range.1) {
             None => widest = Some(narrow),
             Some(wide) => {
                 let (wide_text, narrow_text) = (show(wide.range), show(narrow.range));
-                for (_, path) in places.iter().filter(|(place, _)| place == narrow) {
+                for path in paths {
                     let what = format!("{wide_text} in the same list contains {narrow_text}");
                     report.warn(path, codes::ADDR_OVERLAP, what, "the wider one decides");
                 }
@@ -113,7 +113,7 @@ fn parse(text: &str, path: &str, report: &mut Report) -> Option<Written> {
 }
 
 fn ipv4(address: Ipv4Addr, length: u8, path: &str, report: &mut Report) -> Option<Written> {
-    let value = u128::from(address.to_ipv6_mapped().to_bits());
+    let value = address.to_ipv6_mapped().to_bits();
     let range = block(value, length + MAPPED_LENGTH);
     if range.0 != value {
         host_bits(path, &show(range), &format!("{address}/32"), report);

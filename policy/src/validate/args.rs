@@ -7,6 +7,7 @@ use super::numbers;
 use super::ports;
 use super::ranges::Ranges;
 use super::report::Report;
+use super::selector::MAX_ENTRIES;
 use super::strings::{self, Kind};
 use crate::fault::codes;
 use crate::ir::{ArgFilter, ArgTest, ArgType, PortRange, StringCompare};
@@ -16,7 +17,7 @@ const AF_INET6: u16 = 10;
 
 pub(super) fn read(selector: &Node<'_>, args: &Args, report: &mut Report) -> Vec<ArgFilter> {
     let mut filters: Vec<ArgFilter> =
-        selector.list("matchArgs").iter().filter_map(|node| read_one(node, args, report)).collect();
+        selector.list("matchArgs").iter().take(MAX_ENTRIES).filter_map(|node| read_one(node, args, report)).collect();
     filters.sort_unstable();
     filters.dedup();
     for (position, arg) in args.read.iter().enumerate() {

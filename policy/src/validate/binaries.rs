@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use super::node::Node;
 use super::report::Report;
+use super::selector::MAX_ENTRIES;
 use super::strings::{self, Kind};
 use crate::fault::codes;
 use crate::ir::{BinaryFilter, StringCompare};
 
 pub(super) fn read(selector: &Node<'_>, report: &mut Report) -> Vec<BinaryFilter> {
     let mut filters: Vec<BinaryFilter> =
-        selector.list("matchBinaries").iter().filter_map(|node| read_one(node, report)).collect();
+        selector.list("matchBinaries").iter().take(MAX_ENTRIES).filter_map(|node| read_one(node, report)).collect();
     filters.sort_unstable();
     filters.dedup();
     let alone: Vec<_> = filters

@@ -29,9 +29,9 @@ pub(super) const SPEC: Shape = Shape::Object(&[
     field("hostSelector", LABEL_SELECTOR),
     field("nodeSelector", LABEL_SELECTOR),
     // Additions of this project.
-    field("mode", Shape::OneOf { built: &["Enforce", "Monitor"], later: &[] }),
-    field("onFault", Shape::OneOf { built: &["Allow", "Deny"], later: &[] }),
-    field("minimumStrength", Shape::OneOf { built: &["Observe", "Signal", "Override", "Deny"], later: &[] }),
+    field("mode", Shape::OneOf { built: &["Enforce", "Monitor"], also: &[], later: &[] }),
+    field("onFault", Shape::OneOf { built: &["Allow", "Deny"], also: &[], later: &[] }),
+    field("minimumStrength", Shape::OneOf { built: &["Observe", "Signal", "Override", "Deny"], also: &[], later: &[] }),
 ]);
 
 const KPROBE: Shape = Shape::Object(&[
@@ -97,7 +97,10 @@ const USDT: Shape = Shape::Object(&[
 
 const LIST: Shape = Shape::Object(&[
     field("name", Shape::Text).required(),
-    field("type", Shape::OneOf { built: &["", "syscalls", "generated_syscalls", "generated_ftrace"], later: &[] }),
+    field(
+        "type",
+        Shape::OneOf { built: &["", "syscalls", "generated_syscalls", "generated_ftrace"], also: &[], later: &[] },
+    ),
     field("values", TEXTS),
     field("pattern", Shape::Text),
     field("validated", Shape::Flag),
@@ -120,22 +123,8 @@ const ARG: Shape = Shape::Object(&[
 
 /// `auto` is known here and refused by the hook, where it can be said what is wrong with it.
 const ARG_TYPE: Shape = Shape::OneOf {
-    built: &[
-        "auto",
-        "int",
-        "sint32",
-        "int32",
-        "uint32",
-        "size_t",
-        "uint64",
-        "ulong",
-        "string",
-        "file",
-        "path",
-        "linux_binprm",
-        "sock",
-        "sockaddr",
-    ],
+    built: &["int", "uint32", "size_t", "string", "file", "path", "linux_binprm", "sock", "sockaddr"],
+    also: &["auto", "sint32", "int32", "uint64", "ulong"],
     later: &[
         "int8",
         "sint8",
@@ -196,7 +185,7 @@ const SELECTOR: Shape = Shape::Object(&[
     field("matchReturnActions", Shape::List(&ACTION)).later(),
 ]);
 
-const IN_OR_NOT_IN: Shape = Shape::OneOf { built: &["In", "NotIn"], later: &[] };
+const IN_OR_NOT_IN: Shape = Shape::OneOf { built: &["In", "NotIn"], also: &[], later: &[] };
 
 const PID_FILTER: Shape = Shape::Object(&[
     field("operator", IN_OR_NOT_IN).required(),
@@ -208,6 +197,7 @@ const PID_FILTER: Shape = Shape::Object(&[
 
 const NAMESPACE: Shape = Shape::OneOf {
     built: &["Uts", "Ipc", "Mnt", "Pid", "PidForChildren", "Net", "Time", "TimeForChildren", "Cgroup", "User"],
+    also: &[],
     later: &[],
 };
 
@@ -221,7 +211,7 @@ const NAMESPACE_CHANGES_FILTER: Shape =
     Shape::Object(&[field("operator", IN_OR_NOT_IN).required(), field("values", Shape::List(&NAMESPACE)).required()]);
 
 const CAPABILITIES_FILTER: Shape = Shape::Object(&[
-    field("type", Shape::OneOf { built: &["Effective", "Inheritable", "Permitted"], later: &[] }),
+    field("type", Shape::OneOf { built: &["Effective", "Inheritable", "Permitted"], also: &[], later: &[] }),
     field("operator", IN_OR_NOT_IN).required(),
     field("isNamespaceCapability", Shape::Flag),
     field("values", TEXTS).required(),
@@ -230,7 +220,7 @@ const CAPABILITIES_FILTER: Shape = Shape::Object(&[
 const BINARY_FILTER: Shape = Shape::Object(&[
     field(
         "operator",
-        Shape::OneOf { built: &["In", "NotIn", "Prefix", "NotPrefix", "Postfix", "NotPostfix"], later: &[] },
+        Shape::OneOf { built: &["In", "NotIn", "Prefix", "NotPrefix", "Postfix", "NotPostfix"], also: &[], later: &[] },
     )
     .required(),
     field("values", TEXTS).required(),
@@ -267,6 +257,7 @@ const ARG_OPERATOR: Shape = Shape::OneOf {
         "Family",
         "Protocol",
     ],
+    also: &[],
     later: &[
         "GT",
         "GreaterThan",
@@ -298,6 +289,7 @@ const ACTION: Shape = Shape::Object(&[
         "action",
         Shape::OneOf {
             built: &["Post", "NoPost", "Sigkill", "Signal", "Override"],
+            also: &[],
             later: &[
                 "GetUrl",
                 "DnsLookup",
@@ -335,6 +327,7 @@ const LABEL_SELECTOR: Shape = Shape::Object(&[
 
 const LABEL_EXPRESSION: Shape = Shape::Object(&[
     field("key", Shape::Text).required(),
-    field("operator", Shape::OneOf { built: &["In", "NotIn", "Exists", "DoesNotExist"], later: &[] }).required(),
+    field("operator", Shape::OneOf { built: &["In", "NotIn", "Exists", "DoesNotExist"], also: &[], later: &[] })
+        .required(),
     field("values", TEXTS),
 ]);

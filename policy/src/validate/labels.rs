@@ -1,6 +1,6 @@
 //! Label selectors.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::node::Node;
 use super::report::Report;
@@ -65,21 +65,24 @@ fn read_expression(node: &Node<'_>, report: &mut Report) -> Option<LabelRequirem
 
 /// A key on which the requirements exclude each other.
 fn never(selector: &LabelSelector) -> Option<String> {
-    let keys: BTreeSet<&String> = selector.requirements.iter().map(|requirement| &requirement.key).collect();
-    keys.into_iter().find(|key| !satisfiable(selector, key)).cloned()
+    let mut by_key: BTreeMap<&String, Vec<&LabelRequirement>> = BTreeMap::new();
+    for requirement in &selector.requirements {
+        by_key.entry(&requirement.key).or_default().push(requirement);
+    }
+    by_key.into_iter().find(|(_, of_key)| !satisfiable(of_key)).map(|(key, _)| key.clone())
 }
 
-fn satisfiable(selector: &LabelSelector, key: &str) -> bool {
-    let of_key: Vec<_> = selector.requirements.iter().filter(|requirement| requirement.key == key).collect();
-    let is = |operator| move |requirement: &&&LabelRequirement| requirement.operator == operator;
-    let mut required = of_key.iter().filter(is(LabelOperator::In)).map(|requirement| requirement.values.clone());
-    let absent = of_key.iter().any(|requirement| requirement.operator == LabelOperator::DoesNotExist);
-    let present = of_key.iter().any(|requirement| requirement.operator == LabelOperator::Exists);
+fn satisfiable(of_key: &[&LabelRequirement]) -> bool {
+    let with = |operator| of_key.iter().filter(move |requirement| requirement.operator == operator);
+    let absent = with(LabelOperator::DoesNotExist).next().is_some();
+    let present = with(LabelOperator::Exists).next().is_some();
+    let mut required = with(LabelOperator::In).map(|requirement| requirement.values.clone());
     let Some(first) = required.next() else { return !(absent && present) };
     let allowed = required.fold(first, |allowed, values| &allowed & &values);
     let excluded: BTreeSet<String> =
-        of_key.iter().filter(is(LabelOperator::NotIn)).flat_map(|requirement| requirement.values.clone()).collect();
-    !absent && !allowed.is_subset(&excluded)
+        with(LabelOperator::NotIn).flat_map(|requirement| requirement.values.clone()).collect();
+    // An In without values has been reported for that.
+    !absent && (allowed.is_empty() && of_key.len() == 1 || !allowed.is_subset(&excluded))
 }
 
 fn check_key(key: &str, path: &str, report: &mut Report) {

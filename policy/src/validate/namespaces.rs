@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::node::Node;
 use super::report::Report;
 use super::schema::quoted;
+use super::selector::MAX_ENTRIES;
 use crate::fault::codes;
 use crate::ir::{Namespace, NamespaceFilter};
 
@@ -13,7 +14,7 @@ const HOST: &str = "host_ns";
 
 pub(super) fn read(selector: &Node<'_>, report: &mut Report) -> Vec<NamespaceFilter> {
     let mut filters: Vec<NamespaceFilter> =
-        selector.list("matchNamespaces").iter().filter_map(|node| read_one(node, report)).collect();
+        selector.list("matchNamespaces").iter().take(MAX_ENTRIES).filter_map(|node| read_one(node, report)).collect();
     filters.sort_unstable();
     filters.dedup();
     let kinds: BTreeSet<Namespace> = filters.iter().map(|filter| filter.namespace).collect();

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::node::Node;
 use super::report::Report;
+use super::selector::MAX_ENTRIES;
 use super::spec::Surroundings;
 use crate::fault::codes;
 use crate::ir::{PidFilter, PolicyKind};
@@ -14,8 +15,12 @@ const MAX_PID: i64 = 4_194_304;
 const SAME_EVERYWHERE: [u32; 2] = [1, 2];
 
 pub(super) fn read(selector: &Node<'_>, surroundings: &Surroundings, report: &mut Report) -> Vec<PidFilter> {
-    let mut filters: Vec<PidFilter> =
-        selector.list("matchPIDs").iter().filter_map(|node| read_one(node, surroundings, report)).collect();
+    let mut filters: Vec<PidFilter> = selector
+        .list("matchPIDs")
+        .iter()
+        .take(MAX_ENTRIES)
+        .filter_map(|node| read_one(node, surroundings, report))
+        .collect();
     filters.sort_unstable();
     filters.dedup();
     if let Some((left, right)) = contradiction(&filters) {

@@ -1,5 +1,7 @@
 //! Where the parts of the validator put what they find.
 
+use std::collections::BTreeSet;
+
 use crate::fault::Fault;
 use crate::fault::codes;
 
@@ -11,6 +13,8 @@ pub(super) const MAX_FAULTS: usize = 100;
 pub(super) struct Report {
     faults: Vec<Fault>,
     warnings: Vec<Fault>,
+    /// The selectors in which something is wrong.
+    faulty_selectors: BTreeSet<String>,
 }
 
 impl Report {
@@ -21,21 +25,11 @@ impl Report {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        self.faults.push(Fault { path: path.into(), code, message: message.into(), help: help.into() });
-    }
-
-    /// Reports a fault in place of a more general one at the same path.
-    pub(super) fn fault_instead_of(
-        &mut self,
-        general: &'static str,
-        path: impl Into<String>,
-        code: &'static str,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) {
         let path = path.into();
-        self.faults.retain(|fault| fault.path != path || fault.code != general);
-        self.fault(path, code, message, help);
+        if let Some(selector) = selector_of(&path) {
+            self.faulty_selectors.insert(selector.to_owned());
+        }
+        self.faults.push(Fault { path, code, message: message.into(), help: help.into() });
     }
 
     pub(super) fn warn(
@@ -48,6 +42,11 @@ impl Report {
         self.warnings.push(Fault { path: path.into(), code, message: message.into(), help: help.into() });
     }
 
+    /// Whether anything in the selector at `path` has been refused.
+    pub(super) fn is_faulty(&self, path: &str) -> bool {
+        self.faulty_selectors.contains(path)
+    }
+
     /// How many faults there are so far.
     pub(super) fn count(&self) -> usize {
         self.faults.len()
@@ -56,6 +55,13 @@ impl Report {
     /// All faults and all warnings, in reading order, each once.
     pub(super) fn finish(self) -> (Vec<Fault>, Vec<Fault>) {
         let mut faults = in_order(self.faults);
+        // That something is not for namespaced policies says more than that it is not built.
+        let beyond: BTreeSet<String> = faults
+            .iter()
+            .filter(|fault| fault.code.ends_with("InNamespaced"))
+            .map(|fault| fault.path.clone())
+            .collect();
+        faults.retain(|fault| fault.code != codes::UNSUPPORTED || !beyond.contains(&fault.path));
         if faults.len() > MAX_FAULTS {
             let more = faults.len() - MAX_FAULTS;
             faults.truncate(MAX_FAULTS);
@@ -68,6 +74,13 @@ impl Report {
         }
         (faults, in_order(self.warnings))
     }
+}
+
+/// The selector that a path is in: everything up to `selectors[2]`.
+fn selector_of(path: &str) -> Option<&str> {
+    let (before, after) = path.split_once(".selectors[")?;
+    let end = after.find(']')?;
+    path.get(..before.len() + ".selectors[".len() + end + 1)
 }
 
 fn in_order(mut faults: Vec<Fault>) -> Vec<Fault> {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::nearest::suggestion;
-use super::report::Report;
+use super::report::{MAX_FAULTS, Report};
 use crate::fault::codes;
 
 /// What a value may look like.
@@ -11,11 +11,19 @@ use crate::fault::codes;
 pub(super) enum Shape {
     Text,
     Flag,
-    Integer { min: i64, max: i64 },
+    Integer {
+        min: i64,
+        max: i64,
+    },
     List(&'static Shape),
     Map(&'static Shape),
     Object(&'static [Field]),
-    OneOf { built: &'static [&'static str], later: &'static [&'static str] },
+    OneOf {
+        built: &'static [&'static str],
+        /// Other names for some of those.
+        also: &'static [&'static str],
+        later: &'static [&'static str],
+    },
 }
 
 /// A field of an object.
@@ -58,7 +66,11 @@ impl Walk<'_> {
         match (shape, value) {
             (Shape::Text, Value::String(_)) | (Shape::Flag, Value::Bool(_)) => {}
             (Shape::Integer { min, max }, Value::Number(number)) => self.integer(number, path, *min, *max),
-            (Shape::OneOf { built, later }, Value::String(text)) => self.one_of(text, path, built, later),
+            (Shape::OneOf { built, also, later }, Value::String(text)) => {
+                if !also.contains(&text.as_str()) {
+                    self.one_of(text, path, built, later);
+                }
+            }
             (Shape::List(element), Value::Array(values)) => {
                 for (index, value) in values.iter().enumerate() {
                     self.value(value, &format!("{path}[{index}]"), element);
@@ -81,7 +93,8 @@ impl Walk<'_> {
         let names: Vec<&str> = fields.iter().map(|field| field.name).collect();
         for name in map.keys().filter(|name| !names.contains(&name.as_str())) {
             let what = format!("{} does not exist here", quoted(name));
-            self.report.fault(format!("{path}.{name}"), codes::UNKNOWN_FIELD, what, suggestion(name, &names));
+            let help = self.suggestion(name, &names);
+            self.report.fault(format!("{path}.{name}"), codes::UNKNOWN_FIELD, what, help);
         }
         for field in fields {
             let path = format!("{path}.{}", field.name);
@@ -133,12 +146,13 @@ impl Walk<'_> {
             return;
         }
         let known = [built, later].concat();
-        self.report.fault(
-            path,
-            codes::UNKNOWN_VALUE,
-            format!("{} does not exist", quoted(text)),
-            suggestion(text, &known),
-        );
+        let help = self.suggestion(text, &known);
+        self.report.fault(path, codes::UNKNOWN_VALUE, format!("{} does not exist", quoted(text)), help);
+    }
+
+    /// What was probably meant. Looking for it takes time, which a document of nothing but mistakes does not get.
+    fn suggestion(&self, wrong: &str, known: &[&str]) -> String {
+        if self.report.count() > 10 * MAX_FAULTS { "remove it".into() } else { suggestion(wrong, known) }
     }
 }
 

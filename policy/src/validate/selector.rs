@@ -11,6 +11,11 @@ use crate::ir::{HookPoint, Selector, Strength};
 /// How many selectors a hook can have: they share one word of the kernel's rule table.
 pub(super) const MAX_SELECTORS: usize = 63;
 
+/// How many entries one filter of a selector can have.
+pub(super) const MAX_ENTRIES: usize = 64;
+/// How many may be listed, with repetitions, for their order to be looked at.
+const MAX_LISTED: usize = 1000;
+
 /// A selector and what it asks for.
 pub(super) struct Reading {
     pub(super) selector: Selector,
@@ -49,7 +54,9 @@ pub(super) fn read_all(
         readings.push((node, reading));
     }
     // Dropping what is said twice first keeps the count independent of repetition.
-    check_order(&mut readings, report);
+    if readings.len() <= MAX_LISTED {
+        check_order(&mut readings, report);
+    }
     let readings: Vec<_> = readings.into_iter().map(|(_, reading)| reading).collect();
     if readings.len() > MAX_SELECTORS {
         let what = format!("there are {} selectors, and a hook can have {MAX_SELECTORS}", readings.len());
@@ -67,7 +74,6 @@ fn read(
     surroundings: &Surroundings,
     report: &mut Report,
 ) -> Reading {
-    let before = report.count();
     let written = |names: &[&str]| names.iter().any(|name| node.field(name).is_some_and(|field| !is_empty(&field)));
     if node.is_object() && !written(&FILTERS) && !written(&OTHERS) {
         let what = "an empty selector says nothing, and matches every event";
@@ -82,6 +88,13 @@ fn read(
             }
         }
     }
+    for field in ["matchPIDs", "matchBinaries", "matchNamespaces", "matchArgs"] {
+        let count = node.list(field).len();
+        if count > MAX_ENTRIES {
+            let what = format!("there are {count} entries, and at most {MAX_ENTRIES} can be combined");
+            report.fault(node.path_of(field), codes::TOO_MANY, what, "merge some");
+        }
+    }
     let (actions, asks) = actions::read(node, point, surroundings, report);
     let selector = Selector {
         pids: pids::read(node, surroundings, report),
@@ -90,7 +103,7 @@ fn read(
         args: args::read(node, args, report),
         actions,
     };
-    let whole = report.count() == before && is_built(node);
+    let whole = !report.is_faulty(node.path());
     Reading { selector, asks, whole }
 }
 
@@ -130,13 +143,6 @@ fn check_order(readings: &mut Vec<(Node<'_>, Reading)>, report: &mut Report) {
             "remove it, or put it before the selector it is an exception to",
         );
     }
-}
-
-/// Whether the selector has only fields that are read here.
-fn is_built(node: &Node<'_>) -> bool {
-    node.entries().all(|(name, _)| {
-        matches!(name, "matchPIDs" | "matchBinaries" | "matchNamespaces" | "matchArgs" | "matchActions" | "label")
-    })
 }
 
 /// Whether `earlier` matches everything that `later` matches, as far as their filters show: its filters are among the

@@ -71,7 +71,7 @@ fn hooks(spec: &Node<'_>, surroundings: &Surroundings, report: &mut Report) -> V
 /// What reaches beyond a namespace is not for those who may only write policies in one.
 fn check_reach(spec: &Node<'_>, report: &mut Report) {
     let mut refuse = |path: String, code, what: &str| {
-        report.fault_instead_of(codes::UNSUPPORTED, path, code, what, "remove it, or use TracingPolicy");
+        report.fault(path, code, what, "remove it, or use TracingPolicy");
     };
     for (field, code, what) in [
         ("uprobes", codes::UPROBES_IN_NAMESPACED, "uprobes name files of the node, which other namespaces run too"),

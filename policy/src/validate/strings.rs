@@ -91,7 +91,8 @@ fn never_in(text: &str, compare: StringCompare, kind: Kind) -> Option<&'static s
 
 fn never_help(compare: StringCompare, kind: Kind) -> &'static str {
     match (kind, compare) {
-        (Kind::Text, _) => "remove it",
+        // Some policies write the NUL at the end of a C string: Equal compares whole strings without it.
+        (Kind::Text, _) => "write it without the NUL",
         (Kind::Path, StringCompare::Postfix) => "write how the path ends",
         (Kind::Path, _) => "write the absolute path, or use Postfix for how it ends",
     }
@@ -101,16 +102,20 @@ fn never_help(compare: StringCompare, kind: Kind) -> &'static str {
 fn minimal(set: &BTreeSet<String>, compare: StringCompare) -> BTreeSet<String> {
     let included = |value: &String| match compare {
         StringCompare::Equal => false,
-        StringCompare::Prefix => {
-            // Everything between a prefix of `value` and `value` itself sorts in between too, so the nearest kept one may
-            // not be the neighbour: look at each shorter prefix.
-            (0..value.len()).any(|end| value.get(..end).is_some_and(|shorter| set.contains(shorter)))
-        }
-        StringCompare::Postfix => {
-            (1..=value.len()).any(|start| value.get(start..).is_some_and(|shorter| set.contains(shorter)))
-        }
+        StringCompare::Prefix => beginnings(value).any(|shorter| shorter.len() < value.len() && set.contains(shorter)),
+        StringCompare::Postfix => ends(value).any(|shorter| shorter.len() < value.len() && set.contains(shorter)),
     };
     set.iter().filter(|value| !included(value)).cloned().collect()
+}
+
+/// Every beginning of `text` that a value can be: those of [`MAX_VALUE_BYTES`] at most.
+fn beginnings(text: &str) -> impl Iterator<Item = &str> {
+    (0..=text.len().min(MAX_VALUE_BYTES)).filter_map(|end| text.get(..end))
+}
+
+/// Every end of `text` that a value can be.
+fn ends(text: &str) -> impl Iterator<Item = &str> {
+    (text.len().saturating_sub(MAX_VALUE_BYTES)..=text.len()).filter_map(|start| text.get(start..))
 }
 
 /// A comparison with a set of values.
@@ -122,11 +127,11 @@ pub(super) struct Test<'a> {
 
 impl Test<'_> {
     fn holds(&self, text: &str) -> bool {
-        let any = self.values.iter().any(|value| match self.compare {
-            StringCompare::Equal => text == value,
-            StringCompare::Prefix => text.starts_with(value.as_str()),
-            StringCompare::Postfix => text.ends_with(value.as_str()),
-        });
+        let any = match self.compare {
+            StringCompare::Equal => self.values.contains(text),
+            StringCompare::Prefix => beginnings(text).any(|beginning| self.values.contains(beginning)),
+            StringCompare::Postfix => ends(text).any(|end| self.values.contains(end)),
+        };
         any != self.negated
     }
 }

@@ -1,5 +1,6 @@
 //! What is the same on every kernel: functions and their arguments, and the numbers of families and protocols.
 
+use super::functions::{FUNCTIONS, Function, LSM_HOOKS, VOID_HOOKS};
 use crate::ir::{ArgType, HookPoint, Strength};
 
 /// What is known about an argument.
@@ -37,6 +38,7 @@ impl Class {
         match self {
             Self::Number => "a number".into(),
             Self::Text => "a string".into(),
+            Self::Pointer("void") => "an untyped pointer".into(),
             Self::Pointer(name) => format!("a struct {name}"),
         }
     }
@@ -55,8 +57,24 @@ impl Class {
     }
 }
 
-pub(super) fn parameter(_point: &HookPoint, _index: u32) -> Lookup {
-    Lookup::UnknownFunction
+/// What argument `index` of the hook is.
+pub(super) fn parameter(point: &HookPoint, index: u32) -> Lookup {
+    let Some((_, parameters)) = function(point) else { return Lookup::UnknownFunction };
+    match usize::try_from(index).ok().and_then(|index| parameters.get(index)) {
+        Some((name, class)) => Lookup::Parameter { name, class: *class },
+        None => Lookup::NoSuchParameter { count: parameters.len() },
+    }
+}
+
+fn function(point: &HookPoint) -> Option<&'static Function> {
+    let named = |table: &'static [Function], name: &str| table.iter().find(|(known, _)| *known == name);
+    match point {
+        HookPoint::Lsm { hook } => named(LSM_HOOKS, hook),
+        HookPoint::Kprobe { call, syscall: false } => {
+            named(FUNCTIONS, call).or_else(|| call.strip_prefix("security_").and_then(|hook| named(LSM_HOOKS, hook)))
+        }
+        HookPoint::Kprobe { .. } | HookPoint::Tracepoint { .. } => None,
+    }
 }
 
 /// The name that a person knows the hook by.
@@ -71,11 +89,15 @@ pub(super) fn name(point: &HookPoint) -> String {
 /// The strongest that a hook can be on any kernel.
 pub(super) fn reach(point: &HookPoint) -> Strength {
     match point {
-        HookPoint::Lsm { .. } => Strength::Deny,
+        HookPoint::Lsm { hook } => lsm_reach(hook),
         HookPoint::Kprobe { syscall: true, .. } => Strength::Override,
-        HookPoint::Kprobe { call, .. } if call.starts_with("security_") => Strength::Deny,
-        HookPoint::Kprobe { .. } | HookPoint::Tracepoint { .. } => Strength::Signal,
+        HookPoint::Kprobe { call, .. } => call.strip_prefix("security_").map_or(Strength::Signal, lsm_reach),
+        HookPoint::Tracepoint { .. } => Strength::Signal,
     }
+}
+
+fn lsm_reach(hook: &str) -> Strength {
+    if VOID_HOOKS.contains(&hook) { Strength::Signal } else { Strength::Deny }
 }
 
 /// Address families (`include/linux/socket.h`).
