@@ -4,11 +4,15 @@
 //! published) and `events` (what is exported). The kernel side is the crate `stockade-enforcer-kernel`.
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod args;
 pub mod cgroup_watch;
 pub mod cgroups;
+pub mod driver;
 pub mod health;
 pub mod identity;
+pub mod judged;
+pub mod kernel;
 pub mod lease;
 pub mod metrics;
 pub mod node_state;

@@ -49,17 +49,23 @@ const TRIES: u32 = 5;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 impl Attempts {
-    /// Counts a failed attempt at `generation`; says whether it is still worth waiting for.
-    pub fn failed(&mut self, id: &ir::PolicyId, generation: i64, now: Instant) -> EntryState {
+    /// Counts a failed attempt at `generation`.
+    pub fn failed(&mut self, id: &ir::PolicyId, generation: i64, now: Instant) {
         let attempt = self.0.entry(id.clone()).or_insert(Attempt { generation, first: now, tries: 0 });
         if attempt.generation != generation {
             *attempt = Attempt { generation, first: now, tries: 0 };
         }
         attempt.tries += 1;
-        if attempt.tries < TRIES || now.duration_since(attempt.first) < PATIENCE {
-            EntryState::Retrying
-        } else {
-            EntryState::Failed
+    }
+
+    /// Whether a policy that failed is still worth waiting for.
+    #[must_use]
+    pub fn state(&self, id: &ir::PolicyId, now: Instant) -> EntryState {
+        match self.0.get(id) {
+            Some(attempt) if attempt.tries >= TRIES && now.duration_since(attempt.first) >= PATIENCE => {
+                EntryState::Failed
+            }
+            _ => EntryState::Retrying,
         }
     }
 
@@ -74,6 +80,11 @@ impl Attempts {
         let tries = self.0.values().map(|attempt| attempt.tries).min()?;
         Some(Duration::from_secs(1 << tries.min(6)))
     }
+}
+
+/// Whether a failure may pass by itself: otherwise only another kernel, policy or value of the chart can change it.
+fn may_pass(reason: Reason) -> bool {
+    !matches!(reason, Reason::HookUnavailable | Reason::Invalid | Reason::TooWeak | Reason::Tampered)
 }
 
 /// The entry of a policy whose document is not accepted.
@@ -96,15 +107,28 @@ pub fn refused(id: &ir::PolicyId, uid: &str, generation: i64, faults: &[stockade
 #[must_use]
 pub fn entry(policy: &ir::ValidatedPolicy, outcome: &Outcome, attempts: &mut Attempts, now: Instant) -> PolicyEntry {
     let id = &policy.id;
+    match &outcome.trouble {
+        None => attempts.succeeded(id),
+        Some(trouble) if may_pass(trouble.reason) => attempts.failed(id, policy.generation, now),
+        Some(_) => {}
+    }
+    entry_as_before(policy, outcome, attempts, now)
+}
+
+/// The entry of a policy of which nothing was tried since the last one.
+#[must_use]
+pub fn entry_as_before(
+    policy: &ir::ValidatedPolicy,
+    outcome: &Outcome,
+    attempts: &Attempts,
+    now: Instant,
+) -> PolicyEntry {
+    let id = &policy.id;
     let state = match &outcome.trouble {
-        None => {
-            attempts.succeeded(id);
-            EntryState::Programmed
-        }
-        // Only another kernel, another policy or another value of the chart can change these.
-        Some(Trouble { reason: Reason::HookUnavailable | Reason::Invalid | Reason::TooWeak, .. }) => EntryState::Failed,
+        None => EntryState::Programmed,
         Some(Trouble { reason: Reason::Tampered, .. }) => EntryState::Retrying,
-        Some(_) => attempts.failed(id, policy.generation, now),
+        Some(trouble) if may_pass(trouble.reason) => attempts.state(id, now),
+        Some(_) => EntryState::Failed,
     };
     PolicyEntry {
         digest: outcome.digest.clone(),
@@ -171,10 +195,12 @@ mod tests {
     fn a_failure_is_retried_for_five_minutes_and_a_new_generation_starts_over() {
         let (mut attempts, start) = (Attempts::default(), Instant::now());
         for _ in 0..9 {
-            assert_eq!(attempts.failed(&id(), 1, start), EntryState::Retrying);
+            attempts.failed(&id(), 1, start);
+            assert_eq!(attempts.state(&id(), start), EntryState::Retrying);
         }
-        assert_eq!(attempts.failed(&id(), 1, start + PATIENCE), EntryState::Failed);
-        assert_eq!(attempts.failed(&id(), 2, start + PATIENCE), EntryState::Retrying);
+        assert_eq!(attempts.state(&id(), start + PATIENCE), EntryState::Failed);
+        attempts.failed(&id(), 2, start + PATIENCE);
+        assert_eq!(attempts.state(&id(), start + PATIENCE), EntryState::Retrying);
         assert!(attempts.next_in().is_some());
         attempts.succeeded(&id());
         assert_eq!(attempts.next_in(), None);

@@ -1,0 +1,160 @@
+//! The agent's one loop: what is desired and who is there → the kernel → what is said about it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+use stockade_crds::{ConditionStatus, ConditionType, NodePolicyStateStatus, PolicyEntry, Reason};
+use stockade_policy::ir::{PolicyId, ValidatedPolicy};
+
+use crate::judged::{Judge, Judged};
+use crate::kernel::{Integrity, Kernel, Population};
+use crate::node_state::{self, Attempts, Outcome, Trouble};
+use crate::source::Desired;
+
+/// How often what is in the kernel is read back and probed.
+pub const VERIFY_EVERY: Duration = Duration::from_secs(10);
+
+/// The agent's memory between two rounds.
+pub struct Agent<K> {
+    kernel: Arc<Mutex<K>>,
+    judge: Judge,
+    attempts: Attempts,
+    applied: Option<(Vec<ValidatedPolicy>, Population)>,
+    outcomes: BTreeMap<PolicyId, Outcome>,
+    integrity: Integrity,
+    conditions: Vec<Condition>,
+}
+
+/// What one round has found.
+pub struct Round {
+    /// For the `NodePolicyState`.
+    pub status: NodePolicyStateStatus,
+    /// What was judged: its documents are what a restart goes on from.
+    pub judged: Judged,
+    /// When to try again what failed.
+    pub retry_in: Option<Duration>,
+}
+
+impl<K: Kernel> Agent<K> {
+    /// An agent that has done nothing yet.
+    pub fn new(kernel: Arc<Mutex<K>>, judge: Judge) -> Self {
+        Self {
+            kernel,
+            judge,
+            attempts: Attempts::default(),
+            applied: None,
+            outcomes: BTreeMap::new(),
+            integrity: Integrity::default(),
+            conditions: Vec::new(),
+        }
+    }
+
+    /// Makes `desired` true. `again`: also when nothing has changed, because something failed before.
+    pub fn round(&mut self, desired: &Desired, population: &Population, again: bool, now: Instant) -> Round {
+        let judged = self.judge.judge(desired);
+        let wanted = (judged.policies.clone(), population.clone());
+        let changed = self.applied.as_ref() != Some(&wanted);
+        if changed || again {
+            let kernel = Arc::clone(&self.kernel);
+            self.outcomes = kernel.lock().unwrap_or_else(PoisonError::into_inner).apply(&wanted.0, population);
+            self.applied = Some(wanted);
+        }
+        let mut entries = self.entries(&judged, now, changed || again);
+        entries.sort_by(|a, b| (&a.kind, &a.namespace, &a.name).cmp(&(&b.kind, &b.namespace, &b.name)));
+        Round { status: self.status(entries), judged, retry_in: self.attempts.next_in() }
+    }
+
+    /// Reads back and probes; says whether something has to be repaired.
+    pub fn verify(&mut self) -> bool {
+        let kernel = Arc::clone(&self.kernel);
+        self.integrity = kernel.lock().unwrap_or_else(PoisonError::into_inner).verify();
+        for (id, what) in &self.integrity.tampered {
+            if let Some(outcome) = self.outcomes.get_mut(id) {
+                outcome.trouble = Some(Trouble { reason: Reason::Tampered, message: what.clone() });
+            }
+        }
+        !self.integrity.tampered.is_empty() || self.integrity.base.is_some()
+    }
+
+    fn entries(&mut self, judged: &Judged, now: Instant, fresh: bool) -> Vec<PolicyEntry> {
+        let mut entries = judged.entries.clone();
+        for policy in &judged.policies {
+            // What is refused or waits has its entry already, though an older version of it is in force.
+            if entries.iter().any(|entry| is_about(entry, policy)) {
+                continue;
+            }
+            let Some(outcome) = self.outcomes.get(&policy.id) else { continue };
+            entries.push(if fresh {
+                node_state::entry(policy, outcome, &mut self.attempts, now)
+            } else {
+                node_state::entry_as_before(policy, outcome, &self.attempts, now)
+            });
+        }
+        entries
+    }
+
+    fn status(&mut self, policies: Vec<PolicyEntry>) -> NodePolicyStateStatus {
+        let facts = self.kernel.lock().unwrap_or_else(PoisonError::into_inner).facts();
+        let supported = kernel_supported(&facts.features, &facts.lsm);
+        let intact = match &self.integrity.base {
+            Some(trouble) => (ConditionStatus::False, trouble.reason, trouble.message.clone()),
+            None if self.integrity.tampered.is_empty() => {
+                (ConditionStatus::True, Reason::ReadBack, "what was read back is what was written".into())
+            }
+            None => {
+                let what: Vec<_> = self.integrity.tampered.values().map(String::as_str).collect();
+                (ConditionStatus::False, Reason::Tampered, what.join("; "))
+            }
+        };
+        let conditions = vec![
+            condition(&self.conditions, ConditionType::KernelSupported, supported),
+            condition(&self.conditions, ConditionType::Intact, intact),
+        ];
+        self.conditions.clone_from(&conditions);
+        NodePolicyStateStatus { facts: Some(facts), policies, conditions }
+    }
+}
+
+fn is_about(entry: &PolicyEntry, policy: &ValidatedPolicy) -> bool {
+    let namespace = entry.namespace.as_deref().unwrap_or_default();
+    let namespaced = entry.kind == "TracingPolicyNamespaced";
+    let of_policy = policy.id.kind == stockade_policy::ir::PolicyKind::Namespaced;
+    entry.name == policy.id.name && namespace == policy.id.namespace && namespaced == of_policy
+}
+
+fn kernel_supported(features: &[String], lsm: &[String]) -> (ConditionStatus, Reason, String) {
+    let has = |feature: &str| features.iter().any(|f| f == feature);
+    let lacks = |reason, text: &str| (ConditionStatus::False, reason, text.to_owned());
+    if !has("btf") {
+        lacks(Reason::BtfMissing, "the kernel publishes no BTF (/sys/kernel/btf/vmlinux): nothing can be loaded")
+    } else if !lsm.iter().any(|name| name == "bpf") {
+        lacks(
+            Reason::BpfLsmMissing,
+            "bpf is not in /sys/kernel/security/lsm: nothing can be denied here; add it to the kernel's lsm= argument",
+        )
+    } else if !has("cgroup2") {
+        lacks(Reason::CgroupV2Missing, "no unified cgroup hierarchy: only policies without a scope run here")
+    } else {
+        (ConditionStatus::True, Reason::KernelSupported, "the kernel has what enforcement needs".into())
+    }
+}
+
+/// A condition whose time changes only with its status.
+fn condition(
+    before: &[Condition],
+    kind: ConditionType,
+    (status, reason, message): (ConditionStatus, Reason, String),
+) -> Condition {
+    let known = before.iter().find(|c| c.type_ == kind.as_str() && c.status == status.as_str());
+    Condition {
+        type_: kind.as_str().into(),
+        status: status.as_str().into(),
+        reason: reason.as_str().into(),
+        message,
+        last_transition_time: known.map_or_else(|| Time(Timestamp::now()), |c| c.last_transition_time.clone()),
+        observed_generation: None,
+    }
+}

@@ -1,0 +1,147 @@
+//! Arguments of a hook as upstream's JSON spells them.
+
+use std::net::Ipv6Addr;
+
+use serde_json::{Value as Json, json};
+use stockade_enforcer_common::event::SocketData;
+use stockade_enforcer_kernel::event::{Arg, Value};
+use stockade_enforcer_kernel::legend::RuleArg;
+
+use super::directory::insert;
+
+/// The arguments that a rule's document asks for, in its order.
+#[must_use]
+pub fn describe(wanted: &[RuleArg], read: &[Arg]) -> Vec<Json> {
+    wanted.iter().map(|wanted| argument(wanted, read)).collect()
+}
+
+fn argument(wanted: &RuleArg, read: &[Arg]) -> Json {
+    let value = read.iter().find(|arg| arg.position == wanted.position).map(|arg| &arg.value);
+    let mut described = match value {
+        None | Some(Value::NotRead) => json!({"error_arg": {"message": "not needed for the decision and not read"}}),
+        Some(Value::Unreadable) => json!({"error_arg": {"message": "could not be read"}}),
+        Some(Value::Int(number)) => json!({"int_arg": number}),
+        // As protojson writes 64 bits: a JSON number loses digits in JavaScript.
+        Some(Value::Unsigned(number)) if wanted.ty == "size_t" => json!({"size_arg": number.to_string()}),
+        Some(Value::Unsigned(number)) => json!({"uint_arg": number}),
+        Some(Value::Text { bytes, cut }) => text(&wanted.ty, bytes, *cut),
+        Some(Value::Socket(socket)) if wanted.ty == "sockaddr" => json!({"sockaddr_arg": {
+            "family": family(socket.family),
+            "addr": address(socket.destination),
+            "port": socket.destination_port,
+        }}),
+        Some(Value::Socket(socket)) => json!({"sock_arg": {
+            "family": family(socket.family),
+            "type": socket_type(socket.kind),
+            "protocol": protocol(socket.protocol),
+            "saddr": address(socket.source),
+            "daddr": address(socket.destination),
+            "sport": socket.source_port,
+            "dport": socket.destination_port,
+            "state": tcp_state(socket),
+        }}),
+    };
+    if !wanted.label.is_empty() {
+        insert(&mut described, "label", json!(wanted.label));
+    }
+    described
+}
+
+fn text(ty: &str, bytes: &[u8], cut: bool) -> Json {
+    let text = String::from_utf8_lossy(bytes);
+    let mut described = match ty {
+        "file" => json!({"file_arg": {"path": text}}),
+        "path" => json!({"path_arg": {"path": text}}),
+        "linux_binprm" => json!({"linux_binprm_arg": {"path": text}}),
+        _ => json!({"string_arg": text}),
+    };
+    if cut {
+        insert(&mut described, "truncated", json!(true));
+    }
+    described
+}
+
+/// IPv4, also mapped, in dotted form; empty for none.
+fn address(bytes: [u8; 16]) -> String {
+    let address = Ipv6Addr::from(bytes);
+    match address.to_ipv4_mapped() {
+        Some(ipv4) => ipv4.to_string(),
+        None if address.is_unspecified() => String::new(),
+        None => address.to_string(),
+    }
+}
+
+fn named(number: u16, names: &[(u16, &str)]) -> String {
+    let name = names.iter().find(|(known, _)| *known == number).map(|(_, name)| (*name).to_owned());
+    name.unwrap_or_else(|| number.to_string())
+}
+
+fn family(number: u16) -> String {
+    named(number, &[(0, "AF_UNSPEC"), (1, "AF_UNIX"), (2, "AF_INET"), (10, "AF_INET6"), (16, "AF_NETLINK"), (17, "AF_PACKET")])
+}
+
+fn socket_type(number: u16) -> String {
+    named(number, &[(1, "SOCK_STREAM"), (2, "SOCK_DGRAM"), (3, "SOCK_RAW"), (5, "SOCK_SEQPACKET")])
+}
+
+fn protocol(number: u16) -> String {
+    const NAMES: [(u16, &str); 6] = [
+        (0, "IPPROTO_IP"),
+        (1, "IPPROTO_ICMP"),
+        (6, "IPPROTO_TCP"),
+        (17, "IPPROTO_UDP"),
+        (58, "IPPROTO_ICMPV6"),
+        (132, "IPPROTO_SCTP"),
+    ];
+    named(number, &NAMES)
+}
+
+fn tcp_state(socket: &SocketData) -> String {
+    const NAMES: [&str; 13] = [
+        "",
+        "TCP_ESTABLISHED",
+        "TCP_SYN_SENT",
+        "TCP_SYN_RECV",
+        "TCP_FIN_WAIT1",
+        "TCP_FIN_WAIT2",
+        "TCP_TIME_WAIT",
+        "TCP_CLOSE",
+        "TCP_CLOSE_WAIT",
+        "TCP_LAST_ACK",
+        "TCP_LISTEN",
+        "TCP_CLOSING",
+        "TCP_NEW_SYN_RECV",
+    ];
+    NAMES.get(usize::from(socket.state)).map_or_else(|| socket.state.to_string(), |name| (*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(position: u8, ty: &str) -> RuleArg {
+        RuleArg { position, ty: ty.into(), label: String::new() }
+    }
+
+    #[test]
+    fn arguments_come_in_the_documents_order_and_types() {
+        let read = [
+            Arg { position: 0, value: Value::Unsigned(7) },
+            Arg { position: 1, value: Value::Text { bytes: b"/etc/x".to_vec(), cut: false } },
+        ];
+        let described = describe(&[wanted(1, "file"), wanted(0, "size_t"), wanted(2, "int")], &read);
+        assert_eq!(described[0], json!({"file_arg": {"path": "/etc/x"}}));
+        assert_eq!(described[1], json!({"size_arg": "7"}));
+        assert!(described[2]["error_arg"].is_object());
+    }
+
+    #[test]
+    fn a_mapped_peer_reads_as_the_ipv4_address_it_is() {
+        let mut socket = SocketData { family: 10, protocol: 6, destination_port: 443, ..SocketData::default() };
+        socket.destination = std::net::Ipv4Addr::new(10, 1, 2, 3).to_ipv6_mapped().octets();
+        let read = [Arg { position: 0, value: Value::Socket(socket) }];
+        let described = describe(&[wanted(0, "sock")], &read);
+        let sock = &described[0]["sock_arg"];
+        assert_eq!((&sock["family"], &sock["daddr"], &sock["saddr"]), (&json!("AF_INET6"), &json!("10.1.2.3"), &json!("")));
+    }
+}
