@@ -2,6 +2,8 @@
 
 mod cache;
 mod cleanup;
+mod cluster;
+mod ebpf;
 mod process;
 mod setup;
 mod step;
@@ -26,11 +28,16 @@ struct Xtask {
 enum Command {
     /// Install the system packages that all parts of the rig need.
     Setup,
+    Cluster(cluster::ClusterArgs),
+    /// Build the eBPF programs and say where they are.
+    Ebpf,
 }
 
 fn run(command: Command) -> Result<()> {
     match command {
+        Command::Cluster(args) => cluster::run(&args),
         Command::Setup => setup::packages(&["build", "ebpf", "vm", "cluster"]),
+        Command::Ebpf => ebpf::build().map(|object| println!("{}", object.display())),
     }
 }
 
