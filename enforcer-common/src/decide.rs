@@ -1,0 +1,597 @@
+//! The decision: which rules of a hook fire for an event, and what that does.
+//!
+//! The same code runs in the kernel over maps and on the host over whatever implements [`Tables`]. It is written for the
+//! verifier: loops over [`WORDS`] with a constant bound, no recursion, no panics, everything inlined into the hook's shell.
+
+use crate::bits::{MAX_RULES, Vector, WORDS, Words, winners};
+use crate::dimension::{self, Facet, MARK_CHUNKS, NAMESPACE_KINDS};
+use crate::event::SocketData;
+use crate::head::{DIRECT_CLASSES, Head, NEEDS_NAMESPACES, NEEDS_PROCESS, RuleRow};
+use crate::plan::{MAX_ARGS, kind};
+use crate::process::BinaryIds;
+
+/// Something could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unreadable;
+
+/// The rows of one generation of one hook. Look-ups answer with a vector's number.
+pub trait Tables {
+    /// A text: on the host its bytes, in the kernel where they lie.
+    type Text: Copy;
+
+    /// NUM.
+    fn number(&self, dimension: u32, value: u64) -> Option<u32>;
+    /// STR64 or STR256; a text longer than [`crate::key::MAX_TEXT`] is in no row.
+    fn whole(&self, dimension: u32, text: Self::Text) -> Option<u32>;
+    /// LPM_STR, by the first bytes.
+    fn prefix(&self, dimension: u32, text: Self::Text) -> Option<u32>;
+    /// LPM_STR, by the last bytes.
+    fn postfix(&self, dimension: u32, text: Self::Text) -> Option<u32>;
+    /// LPM_NET, by all bits of an address.
+    fn address(&self, dimension: u32, address: &[u8; 16]) -> Option<u32>;
+    /// LPM_NET, by all bits of a port.
+    fn port(&self, dimension: u32, port: u16) -> Option<u32>;
+    /// VEC.
+    fn vector(&self, number: u32) -> Option<&Vector>;
+    /// RULES.
+    fn rule(&self, rule: u32) -> Option<RuleRow>;
+}
+
+/// The event that is judged. Each method is asked at most once, and only when a rule that is still possible needs it.
+pub trait Event {
+    /// As the tables'.
+    type Text: Copy;
+
+    /// Whether the program was built for this dimension; what it was not built for is not looked at.
+    #[inline(always)]
+    fn planned(&self, _dimension: u32) -> bool {
+        true
+    }
+    /// How an argument is read: [`kind`].
+    fn kind(&self, arg: u32) -> u32;
+    /// The scope class of the process.
+    fn class(&self) -> u32;
+    /// The process's inherited bits.
+    fn marks(&mut self) -> Result<[u64; 2], Unreadable>;
+    /// Which listed values the executable's path matches in a generation of the binary tables.
+    fn binary(&mut self, generation: u64, slot: u32) -> Result<BinaryIds, Unreadable>;
+    /// Thread group id in the host's pid namespace.
+    fn pid(&mut self) -> u32;
+    /// Thread group id in the process's own pid namespace.
+    fn own_pid(&mut self) -> Result<u32, Unreadable>;
+    /// Inode number of the task's namespace of this kind ([`crate::dimension::NamespaceKind`]).
+    fn namespace(&mut self, kind: u32) -> Result<u32, Unreadable>;
+    /// An argument that is a number, sign-extended to 64 bits.
+    fn number(&mut self, arg: u32) -> Result<u64, Unreadable>;
+    /// An argument that is a socket or a socket address.
+    fn socket(&mut self, arg: u32) -> Result<&SocketData, Unreadable>;
+    /// An argument that is a string or a path.
+    fn text(&mut self, arg: u32) -> Result<Self::Text, Unreadable>;
+}
+
+/// The state of a decision. In the kernel it lies in per-CPU scratch.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Work {
+    /// While deciding: the rules that are still possible. Afterwards: those that fired.
+    pub possible: Words,
+    /// While deciding: rules that need something unreadable. Afterwards: those that could not be judged and come first
+    /// in their policy.
+    pub faulted: Words,
+}
+
+/// What the rules that fired ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Outcome {
+    /// Bit *i*: [`Work::possible`] has a rule in word *i*.
+    pub fired: u32,
+    /// Bit *i*: [`Work::faulted`] has a rule in word *i*.
+    pub faulted: u32,
+    /// The operation is to be refused.
+    pub deny: bool,
+    /// A signal is to be sent.
+    pub signal: bool,
+    /// A rule in monitor mode would refuse or signal.
+    pub would_deny: bool,
+    /// An event is to be posted.
+    pub post: bool,
+}
+
+/// Whether any rule can apply to a class: the answer for most events, without a look-up.
+#[inline(always)]
+#[must_use]
+pub fn class_possible(head: &Head, class: u32) -> bool {
+    if class >= DIRECT_CLASSES {
+        return true;
+    }
+    match head.scope_any.get((class >> 6) as usize) {
+        Some(word) => word >> (class & 63) & 1 == 1,
+        None => true,
+    }
+}
+
+/// Judges an event. `None`: no rule fires, and none could not be judged.
+///
+/// When something cannot be read, the rules that need it stay possible and are marked; one that is first in its policy at
+/// the end is a fault, which the policy's fault mode decides, and no later rule of that policy fires (an earlier one does).
+#[inline(always)]
+pub fn decide<T, E>(head: &Head, tables: &T, event: &mut E, work: &mut Work) -> Option<Outcome>
+where
+    T: Tables,
+    E: Event<Text = T::Text>,
+{
+    let mut search = Search { head, tables, work };
+    if search.scope(event.class()) && search.process(event) && search.cheap_arguments(event) && search.texts(event) {
+        Some(conclude(head, search.work))
+    } else {
+        None
+    }
+}
+
+/// A decision under way. Its methods answer whether any rule is still possible.
+struct Search<'a, T> {
+    head: &'a Head,
+    tables: &'a T,
+    work: &'a mut Work,
+}
+
+impl<'a, T: Tables> Search<'a, T> {
+    #[inline(always)]
+    fn uses<E: Event>(&self, event: &E, dimension: u32) -> bool {
+        event.planned(dimension) && dimension::contains(&self.head.used, dimension)
+    }
+
+    /// The vector of a look-up's answer; the dimension's default where the value is in no row.
+    #[inline(always)]
+    fn vector(&self, dimension: u32, row: Option<u32>) -> Option<&'a Vector> {
+        let number = match row {
+            Some(number) => number,
+            None => *self.head.defaults.get(dimension as usize)?,
+        };
+        self.tables.vector(number)
+    }
+
+    /// Starts with the rules of the process's class.
+    #[inline(always)]
+    fn scope(&mut self, class: u32) -> bool {
+        if !class_possible(self.head, class) {
+            return false;
+        }
+        let row = self.tables.number(dimension::SCOPE, u64::from(class));
+        let Some(vector) = self.vector(dimension::SCOPE, row) else { return false };
+        start(self.work, self.head.words, vector)
+    }
+
+    /// What is known of the process: marks, binary, pids, namespaces.
+    #[inline(always)]
+    fn process<E: Event>(&mut self, event: &mut E) -> bool {
+        self.marks(event) && self.binary(event) && self.pids(event) && self.namespaces(event)
+    }
+
+    #[inline(always)]
+    fn marks<E: Event>(&mut self, event: &mut E) -> bool {
+        let mut any = false;
+        for chunk in 0..MARK_CHUNKS as u32 {
+            any |= self.uses(event, dimension::marks(chunk));
+        }
+        if !any {
+            return true;
+        }
+        let Ok([low, high]) = event.marks() else { return self.fault(NEEDS_PROCESS) };
+        for chunk in 0..MARK_CHUNKS as u32 {
+            if self.uses(event, dimension::marks(chunk)) {
+                let word = if chunk < 8 { low } else { high };
+                if !self.number(dimension::marks(chunk), word >> (8 * (chunk & 7)) & 0xff) {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    #[inline(always)]
+    fn binary<E: Event>(&mut self, event: &mut E) -> bool {
+        let exact = self.uses(event, dimension::BINARY_EXACT);
+        let prefix = self.uses(event, dimension::BINARY_PREFIX);
+        let postfix = self.uses(event, dimension::BINARY_POSTFIX);
+        if !exact && !prefix && !postfix {
+            return true;
+        }
+        let Ok(ids) = event.binary(self.head.binary_generation, self.head.binary_slot) else {
+            return self.fault(NEEDS_PROCESS);
+        };
+        (!exact || self.number(dimension::BINARY_EXACT, ids.exact))
+            && (!prefix || self.number(dimension::BINARY_PREFIX, ids.prefix))
+            && (!postfix || self.number(dimension::BINARY_POSTFIX, ids.postfix))
+    }
+
+    #[inline(always)]
+    fn pids<E: Event>(&mut self, event: &mut E) -> bool {
+        if self.uses(event, dimension::PID_HOST) && !self.number(dimension::PID_HOST, u64::from(event.pid())) {
+            return false;
+        }
+        if !self.uses(event, dimension::PID_OWN) {
+            return true;
+        }
+        match event.own_pid() {
+            Ok(pid) => self.number(dimension::PID_OWN, u64::from(pid)),
+            Err(Unreadable) => self.fault(NEEDS_NAMESPACES),
+        }
+    }
+
+    #[inline(always)]
+    fn namespaces<E: Event>(&mut self, event: &mut E) -> bool {
+        for kind in 0..NAMESPACE_KINDS as u32 {
+            let dimension = dimension::NAMESPACES + kind;
+            if self.uses(event, dimension) {
+                let possible = match event.namespace(kind) {
+                    Ok(inode) => self.number(dimension, u64::from(inode)),
+                    Err(Unreadable) => self.fault(NEEDS_NAMESPACES),
+                };
+                if !possible {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Numbers and sockets.
+    #[inline(always)]
+    fn cheap_arguments<E: Event>(&mut self, event: &mut E) -> bool {
+        for arg in 0..MAX_ARGS as u32 {
+            let possible = match event.kind(arg) {
+                kind::INT | kind::UINT32 | kind::SIZE => self.numeric(event, arg),
+                kind::SOCK | kind::SOCKADDR => self.socket(event, arg),
+                _ => true,
+            };
+            if !possible {
+                return false;
+            }
+        }
+        true
+    }
+
+    #[inline(always)]
+    fn numeric<E: Event>(&mut self, event: &mut E, arg: u32) -> bool {
+        let dimension = dimension::argument(arg, Facet::Number);
+        if !self.uses(event, dimension) {
+            return true;
+        }
+        match event.number(arg) {
+            Ok(value) => self.number(dimension, value),
+            Err(Unreadable) => self.fault(arg as usize),
+        }
+    }
+
+    #[inline(always)]
+    fn socket<E: Event>(&mut self, event: &mut E, arg: u32) -> bool {
+        let family = self.uses(event, dimension::argument(arg, Facet::Family));
+        let protocol = self.uses(event, dimension::argument(arg, Facet::Protocol));
+        let source = self.uses(event, dimension::argument(arg, Facet::SourceAddress));
+        let destination = self.uses(event, dimension::argument(arg, Facet::DestinationAddress));
+        let source_port = self.uses(event, dimension::argument(arg, Facet::SourcePort));
+        let destination_port = self.uses(event, dimension::argument(arg, Facet::DestinationPort));
+        if !family && !protocol && !source && !destination && !source_port && !destination_port {
+            return true;
+        }
+        let Ok(socket) = event.socket(arg) else { return self.fault(arg as usize) };
+        (!family || self.number(dimension::argument(arg, Facet::Family), u64::from(socket.family)))
+            && (!protocol || self.number(dimension::argument(arg, Facet::Protocol), u64::from(socket.protocol)))
+            && (!source_port || self.port(dimension::argument(arg, Facet::SourcePort), socket.source_port))
+            && (!destination_port
+                || self.port(dimension::argument(arg, Facet::DestinationPort), socket.destination_port))
+            && (!source || self.address(dimension::argument(arg, Facet::SourceAddress), &socket.source))
+            && (!destination || self.address(dimension::argument(arg, Facet::DestinationAddress), &socket.destination))
+    }
+
+    /// Strings and paths: read only if a rule that is still possible needs them.
+    #[inline(always)]
+    fn texts<E: Event<Text = T::Text>>(&mut self, event: &mut E) -> bool {
+        for arg in 0..MAX_ARGS as u32 {
+            let is_text = matches!(event.kind(arg), kind::STRING | kind::FILE | kind::PATH | kind::BINPRM);
+            if is_text && !self.text(event, arg) {
+                return false;
+            }
+        }
+        true
+    }
+
+    #[inline(always)]
+    fn text<E: Event<Text = T::Text>>(&mut self, event: &mut E, arg: u32) -> bool {
+        let whole = dimension::argument(arg, Facet::Whole);
+        let prefix = dimension::argument(arg, Facet::Prefix);
+        let postfix = dimension::argument(arg, Facet::Postfix);
+        let (by_whole, by_prefix, by_postfix) =
+            (self.uses(event, whole), self.uses(event, prefix), self.uses(event, postfix));
+        if (!by_whole && !by_prefix && !by_postfix) || !self.needed(arg as usize) {
+            return true;
+        }
+        let Ok(text) = event.text(arg) else { return self.fault(arg as usize) };
+        (!by_whole || self.narrow(whole, self.tables.whole(whole, text)))
+            && (!by_prefix || self.narrow(prefix, self.tables.prefix(prefix, text)))
+            && (!by_postfix || self.narrow(postfix, self.tables.postfix(postfix, text)))
+    }
+
+    #[inline(always)]
+    fn number(&mut self, dimension: u32, value: u64) -> bool {
+        self.narrow(dimension, self.tables.number(dimension, value))
+    }
+
+    #[inline(always)]
+    fn port(&mut self, dimension: u32, port: u16) -> bool {
+        self.narrow(dimension, self.tables.port(dimension, port))
+    }
+
+    #[inline(always)]
+    fn address(&mut self, dimension: u32, address: &[u8; 16]) -> bool {
+        self.narrow(dimension, self.tables.address(dimension, address))
+    }
+
+    /// Keeps the rules that the value satisfies.
+    #[inline(always)]
+    fn narrow(&mut self, dimension: u32, row: Option<u32>) -> bool {
+        match self.vector(dimension, row) {
+            Some(vector) => narrow(self.work, self.head.words, vector),
+            None => false,
+        }
+    }
+
+    /// Keeps the rules that need what cannot be read, and marks them.
+    #[inline(always)]
+    fn fault(&mut self, what: usize) -> bool {
+        if let Some(vector) = self.needs(what) {
+            mark(self.work, self.head.words, vector);
+        }
+        true
+    }
+
+    /// Whether a rule that is still possible needs it.
+    #[inline(always)]
+    fn needed(&self, what: usize) -> bool {
+        match self.needs(what) {
+            Some(vector) => meets(self.work, self.head.words, vector),
+            None => true,
+        }
+    }
+
+    #[inline(always)]
+    fn needs(&self, what: usize) -> Option<&'a Vector> {
+        self.tables.vector(*self.head.needs.get(what)?)
+    }
+}
+
+#[inline(always)]
+fn start(work: &mut Work, words: u32, vector: &Vector) -> bool {
+    let mut any = 0;
+    for index in 0..WORDS {
+        if index >= words as usize {
+            break;
+        }
+        if let (Some(possible), Some(faulted), Some(word)) =
+            (work.possible.get_mut(index), work.faulted.get_mut(index), vector.words.get(index))
+        {
+            *possible = *word;
+            *faulted = 0;
+            any |= *word;
+        }
+    }
+    any != 0
+}
+
+#[inline(always)]
+fn narrow(work: &mut Work, words: u32, vector: &Vector) -> bool {
+    let mut any = 0;
+    for index in 0..WORDS {
+        if index >= words as usize {
+            break;
+        }
+        if let (Some(possible), Some(word)) = (work.possible.get_mut(index), vector.words.get(index)) {
+            *possible &= *word;
+            any |= *possible;
+        }
+    }
+    any != 0
+}
+
+#[inline(always)]
+fn mark(work: &mut Work, words: u32, vector: &Vector) {
+    for index in 0..WORDS {
+        if index >= words as usize {
+            break;
+        }
+        if let (Some(faulted), Some(word)) = (work.faulted.get_mut(index), vector.words.get(index)) {
+            *faulted |= *word;
+        }
+    }
+}
+
+#[inline(always)]
+fn meets(work: &Work, words: u32, vector: &Vector) -> bool {
+    let mut any = 0;
+    for index in 0..WORDS {
+        if index >= words as usize {
+            break;
+        }
+        if let (Some(possible), Some(word)) = (work.possible.get(index), vector.words.get(index)) {
+            any |= *possible & *word;
+        }
+    }
+    any != 0
+}
+
+/// The first rule of each policy, and what they ask for.
+#[inline(always)]
+fn conclude(head: &Head, work: &mut Work) -> Outcome {
+    let mut outcome = Outcome::default();
+    let (mut deny, mut signal, mut would, mut post) = (0, 0, 0, 0);
+    for index in 0..WORDS {
+        if index >= head.words as usize {
+            break;
+        }
+        let word = |words: &Words| words.get(index).copied().unwrap_or_default();
+        let first = winners(word(&work.possible), word(&head.singles), word(&head.multis), word(&head.lows));
+        let faulted = first & word(&work.faulted);
+        let fired = first & !faulted;
+        let monitor = word(&head.monitor);
+        deny |= fired & word(&head.deny) & !monitor | faulted & word(&head.fault_deny);
+        signal |= fired & word(&head.signal) & !monitor;
+        would |= fired & (word(&head.deny) | word(&head.signal)) & monitor;
+        post |= fired & word(&head.post) | faulted;
+        outcome.fired |= u32::from(fired != 0) << index;
+        outcome.faulted |= u32::from(faulted != 0) << index;
+        if let (Some(possible), Some(fault)) = (work.possible.get_mut(index), work.faulted.get_mut(index)) {
+            *possible = fired;
+            *fault = faulted;
+        }
+    }
+    outcome.deny = deny != 0;
+    outcome.signal = signal != 0;
+    outcome.would_deny = would != 0;
+    outcome.post = post != 0;
+    outcome
+}
+
+/// Whether a check that was given up because the task kept disturbing it refuses the operation: an enforcing rule that
+/// denies is possible in the process's class.
+#[inline(always)]
+pub fn contended<T: Tables>(head: &Head, tables: &T, class: u32) -> bool {
+    if !class_possible(head, class) {
+        return false;
+    }
+    let number = match tables.number(dimension::SCOPE, u64::from(class)) {
+        Some(number) => number,
+        None => head.defaults.first().copied().unwrap_or_default(),
+    };
+    let Some(vector) = tables.vector(number) else { return false };
+    let mut any = 0;
+    for index in 0..WORDS {
+        if index >= head.words as usize {
+            break;
+        }
+        let word = |words: &Words| words.get(index).copied().unwrap_or_default();
+        any |= word(&vector.words) & word(&head.deny) & !word(&head.monitor);
+    }
+    any != 0
+}
+
+/// What carrying out an [`Outcome`] needs from where it happens.
+pub trait Effects {
+    /// Counts a rule: it could not be judged (`faulted`), or it matched and did or would have acted.
+    fn count(&mut self, rule: u32, effect: Effect);
+    /// Sends a signal to the process.
+    fn send(&mut self, signal: u8);
+    /// More rules fired than are counted one by one.
+    fn uncounted(&mut self);
+}
+
+/// What a rule has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It matched; it asks for no more than a report.
+    Matched,
+    /// It matched, and its denial or signal is carried out.
+    Denied,
+    /// It matched, and its denial or signal is only counted.
+    WouldDeny,
+    /// It could not be judged.
+    Faulted,
+    /// It could not be judged, and denies for that.
+    FaultDenied,
+}
+
+/// Rules that are counted one by one in an event.
+pub const MAX_COUNTED: u32 = 64;
+
+/// The errno of a denial for which no rule names one.
+pub const EPERM: u16 = 1;
+
+/// Counts the rules that fired, sends their signals, and returns the errno to refuse with (0: none): the lowest of those
+/// that the denying rules name, so that it does not depend on how rules are numbered.
+#[inline(always)]
+pub fn carry_out<T: Tables, F: Effects>(
+    head: &Head,
+    tables: &T,
+    work: &Work,
+    outcome: &Outcome,
+    effects: &mut F,
+) -> u16 {
+    let mut errno = u16::MAX;
+    let mut left = MAX_COUNTED;
+    for index in 0..WORDS {
+        if index >= head.words as usize {
+            break;
+        }
+        if (outcome.fired | outcome.faulted) >> index & 1 == 0 {
+            continue;
+        }
+        let word = |words: &Words| words.get(index).copied().unwrap_or_default();
+        let faulted = word(&work.faulted);
+        let acts = word(&head.deny) | word(&head.signal);
+        let (monitor, fault_deny) = (word(&head.monitor), word(&head.fault_deny));
+        let mut rest = word(&work.possible) | faulted;
+        while rest != 0 && left != 0 {
+            left -= 1;
+            let bit = rest & rest.wrapping_neg();
+            rest ^= bit;
+            let rule = (index as u32) << 6 | lowest(bit);
+            let effect = if faulted & bit != 0 {
+                if fault_deny & bit != 0 { Effect::FaultDenied } else { Effect::Faulted }
+            } else if acts & bit == 0 {
+                Effect::Matched
+            } else if monitor & bit != 0 {
+                Effect::WouldDeny
+            } else {
+                Effect::Denied
+            };
+            effects.count(rule & (MAX_RULES as u32 - 1), effect);
+            if matches!(effect, Effect::Denied | Effect::FaultDenied)
+                && let Some(row) = tables.rule(rule)
+            {
+                if row.errno != 0 && row.errno < errno {
+                    errno = row.errno;
+                }
+                if row.signal != 0 && effect == Effect::Denied {
+                    effects.send(row.signal);
+                }
+            }
+        }
+        if rest != 0 {
+            effects.uncounted();
+        }
+    }
+    match (outcome.deny, errno) {
+        (false, _) => 0,
+        (true, 1..=4095) => errno,
+        (true, _) => EPERM,
+    }
+}
+
+/// Which bit `bit`, a power of two, is. BPF has no instruction for it.
+#[inline(always)]
+#[must_use]
+pub const fn lowest(bit: u64) -> u32 {
+    let mut number = 0;
+    if bit & 0xffff_ffff_0000_0000 != 0 {
+        number |= 32;
+    }
+    if bit & 0xffff_0000_ffff_0000 != 0 {
+        number |= 16;
+    }
+    if bit & 0xff00_ff00_ff00_ff00 != 0 {
+        number |= 8;
+    }
+    if bit & 0xf0f0_f0f0_f0f0_f0f0 != 0 {
+        number |= 4;
+    }
+    if bit & 0xcccc_cccc_cccc_cccc != 0 {
+        number |= 2;
+    }
+    if bit & 0xaaaa_aaaa_aaaa_aaaa != 0 {
+        number |= 1;
+    }
+    number
+}
+
+#[cfg(test)]
+mod tests;

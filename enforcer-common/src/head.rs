@@ -1,0 +1,114 @@
+//! The head of a hook: which generation decides, and what is constant in it.
+
+use crate::bits::Words;
+use crate::dimension::{DIMENSIONS, DimensionSet};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The class of processes outside every pod.
+pub const CLASS_HOST: u32 = 0;
+/// The class of a pod that is not known yet: the strictest set that could apply.
+pub const CLASS_UNKNOWN_POD: u32 = 1;
+/// Classes that [`Head::scope_any`] has a bit for.
+pub const DIRECT_CLASSES: u32 = 1024;
+
+/// What cannot be read: index into [`Head::needs`]. Arguments come first.
+pub const NEEDS_PROCESS: usize = 5;
+/// The process's namespaces and its pid in its own namespace.
+pub const NEEDS_NAMESPACES: usize = 6;
+
+/// The one row of the inner map of HEAD.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Head {
+    /// Of the hook's rows; events carry it. Never 0.
+    pub generation: u64,
+    /// Of the binary tables that [`Self::binary_slot`] holds. Never 0.
+    pub binary_generation: u64,
+    /// Which element of NUM, STR64, STR256, LPM_STR, LPM_NET, VEC, RULES holds the rows.
+    pub slot: u32,
+    /// Which element of the binary tables.
+    pub binary_slot: u32,
+    /// Words in use, 0 to 16: the highest rule's word + 1.
+    pub words: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The dimensions that any rule uses.
+    pub used: DimensionSet,
+    /// By what cannot be read ([`NEEDS_PROCESS`]…; arguments by position): the vector of the rules that need it.
+    pub needs: [u32; 8],
+    /// Bit *c*: class *c* satisfies at least one rule. Only a shortcut: classes from [`DIRECT_CLASSES`] on are looked up.
+    pub scope_any: Words,
+    /// Rules of fields of one rule.
+    pub singles: Words,
+    /// Rules of larger fields.
+    pub multis: Words,
+    /// Lowest rule of each larger field.
+    pub lows: Words,
+    /// Rules that deny.
+    pub deny: Words,
+    /// Rules that send a signal.
+    pub signal: Words,
+    /// Rules that post an event.
+    pub post: Words,
+    /// Rules of policies in monitor mode: what they would do is counted and reported.
+    pub monitor: Words,
+    /// Rules that deny when something they need cannot be read (`onFault: Deny`, enforcing).
+    pub fault_deny: Words,
+    /// By dimension: the vector of a value that is in no row. Only read for dimensions in use.
+    pub defaults: [u32; DIMENSIONS],
+}
+
+const _: () = assert!(size_of::<Head>() == 16 + 16 + 16 + 32 + 9 * 128 + 4 * DIMENSIONS);
+
+impl Head {
+    /// A head without rules.
+    pub const EMPTY: Self = Self {
+        generation: 0,
+        binary_generation: 0,
+        slot: 0,
+        binary_slot: 0,
+        words: 0,
+        reserved: 0,
+        used: [0; 2],
+        needs: [0; 8],
+        scope_any: [0; 16],
+        singles: [0; 16],
+        multis: [0; 16],
+        lows: [0; 16],
+        deny: [0; 16],
+        signal: [0; 16],
+        post: [0; 16],
+        monitor: [0; 16],
+        fault_deny: [0; 16],
+        defaults: [0; DIMENSIONS],
+    };
+}
+
+/// RULES: what a rule does beyond its bits in the head; looked up only when it fires.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct RuleRow {
+    /// The error of a denial, 1 to 4095; 0 where the rule does not deny. Of several the lowest is returned.
+    pub errno: u16,
+    /// The signal, or 0. Every winning rule's is sent.
+    pub signal: u8,
+    /// Zero.
+    pub reserved: [u8; 5],
+}
+
+/// RULE_COUNTS: what a rule did. Row `slot * MAX_RULES + rule`; counted across CPUs.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct RuleCounts {
+    /// It was the first of its policy that matched.
+    pub matched: u64,
+    /// Its denial or signal was carried out.
+    pub denied: u64,
+    /// Its denial or signal would have been carried out, were its policy enforcing.
+    pub would_deny: u64,
+    /// It could not be judged because something could not be read.
+    pub faults: u64,
+}
+
+const _: () = assert!(size_of::<RuleRow>() == 8);
+const _: () = assert!(size_of::<RuleCounts>() == 32);

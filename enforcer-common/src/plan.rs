@@ -1,0 +1,104 @@
+//! The `.rodata` of a hook's program: what the verifier specialises it by.
+
+use crate::dimension::DimensionSet;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Arguments that a hook can read.
+pub const MAX_ARGS: usize = 5;
+/// Pointers that can be followed to an argument.
+pub const MAX_CHAIN: usize = 4;
+
+/// How an argument is read: [`ArgPlan::kind`].
+pub mod kind {
+    /// The argument is not there.
+    pub const NONE: u32 = 0;
+    /// 32 bits, signed.
+    pub const INT: u32 = 1;
+    /// 32 bits, unsigned.
+    pub const UINT32: u32 = 2;
+    /// 64 bits.
+    pub const SIZE: u32 = 3;
+    /// `char *`, in kernel or user memory ([`super::flag::USER`]).
+    pub const STRING: u32 = 4;
+    /// `struct file *`.
+    pub const FILE: u32 = 5;
+    /// `struct path *`.
+    pub const PATH: u32 = 6;
+    /// `struct linux_binprm *`: the path of its file.
+    pub const BINPRM: u32 = 7;
+    /// `struct sock *`, or `struct socket *` with [`super::flag::SOCKET`].
+    pub const SOCK: u32 = 8;
+    /// `struct sockaddr *`, in kernel or user memory.
+    pub const SOCKADDR: u32 = 9;
+}
+
+/// Where an argument comes from: [`ArgPlan::source`].
+pub mod source {
+    /// The function's argument number [`super::ArgPlan::index`].
+    pub const ARGUMENT: u32 = 0;
+    /// `index` bytes into the tracepoint's record, `size` bytes wide.
+    pub const FIELD: u32 = 1;
+    /// As `FIELD`, the word being a `__data_loc`: offset in the low half, length in the high half.
+    pub const DATA_LOC: u32 = 2;
+}
+
+/// Bits of [`ArgPlan::flags`].
+pub mod flag {
+    /// The pointer is into user memory.
+    pub const USER: u32 = 1;
+    /// The pointer is to a `struct socket`, its `sk` is meant.
+    pub const SOCKET: u32 = 2;
+    /// A null pointer is an absent value (an empty text), not a fault.
+    pub const NULLABLE: u32 = 4;
+    /// A field of the tracepoint is signed.
+    pub const SIGNED: u32 = 8;
+}
+
+/// How one argument is read.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ArgPlan {
+    /// [`kind`].
+    pub kind: u32,
+    /// [`source`].
+    pub source: u32,
+    /// Which argument, or where in the record.
+    pub index: u32,
+    /// Width of a tracepoint's field in bytes.
+    pub size: u32,
+    /// [`flag`].
+    pub flags: u32,
+    /// How many of `chain` are followed before the value is taken.
+    pub depth: u32,
+    /// Each: `value = *(u64 *)(value + offset)`. For a system call the first is the offset in `pt_regs`.
+    pub chain: [u32; MAX_CHAIN],
+}
+
+/// What a hook's program is: bits of [`Plan::flags`].
+pub mod plan_flag {
+    /// The program's return value decides: LSM hooks that are not void.
+    pub const CAN_DENY: u32 = 1;
+    /// The hook may run outside its process's context (softirq): process facts are not those of `current`.
+    pub const ANY_CONTEXT: u32 = 2;
+}
+
+/// PLAN: what the program of a hook instance does.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Plan {
+    /// Number of the hook instance; its events carry it.
+    pub hook: u32,
+    /// [`plan_flag`].
+    pub flags: u32,
+    /// The dimensions that the program can look up: a superset of every head's `used`.
+    pub dimensions: DimensionSet,
+    /// The program's position in its own JUMP map (always 0 unless a loader shares the map).
+    pub jump: u32,
+    /// Index of the previous LSM program's result among the hook's arguments: their number. 0: not an LSM hook.
+    pub result_index: u32,
+    /// The arguments, in the policies' order.
+    pub args: [ArgPlan; MAX_ARGS],
+}
+
+const _: () = assert!(size_of::<ArgPlan>() == 40);
+const _: () = assert!(size_of::<Plan>() == 32 + MAX_ARGS * 40);
