@@ -8,6 +8,7 @@ mod process;
 mod setup;
 mod step;
 mod versions;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -31,6 +32,8 @@ enum Command {
     Cluster(cluster::ClusterArgs),
     /// Build the eBPF programs and say where they are.
     Ebpf,
+    /// Boot kernels and run a program, or the kernel tests, in each.
+    Vm(vm::Vm),
 }
 
 fn run(command: Command) -> Result<()> {
@@ -38,6 +41,7 @@ fn run(command: Command) -> Result<()> {
         Command::Cluster(args) => cluster::run(&args),
         Command::Setup => setup::packages(&["build", "ebpf", "vm", "cluster"]),
         Command::Ebpf => ebpf::build().map(|object| println!("{}", object.display())),
+        Command::Vm(vm) => vm::run(vm),
     }
 }
 

@@ -1,0 +1,135 @@
+//! The kernel tests: the integration tests of enforcer-kernel, all in one boot of each kernel.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::{
+    archive,
+    boot::{self, Machine, Outcome},
+    environment, in_parallel,
+    kernel::Image,
+    last_lines,
+    libtest::{self, Report},
+    quote, run_folder,
+};
+use crate::{
+    ebpf,
+    process::Run,
+    step::{seconds, step},
+    workspace,
+};
+
+const PACKAGE: &str = "stockade-enforcer-kernel";
+
+/// What the tests said on one kernel.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    /// The kernel's name.
+    pub(crate) kernel: String,
+    /// The tests' results.
+    pub(crate) report: Report,
+    took: Duration,
+}
+
+impl Verdict {
+    /// Did tests run, and all of them pass?
+    pub(crate) fn is_success(&self) -> bool {
+        self.report.failed.is_empty() && self.report.passed > 0
+    }
+
+    fn new(image: &Image, outcome: Outcome) -> Self {
+        let Outcome { code, output, console, took, trouble } = outcome;
+        let mut report = libtest::parse(&output);
+        if let Some(trouble) = trouble {
+            eprintln!("{}: {trouble}", image.name);
+            report.failed.push("the guest did not come to its end".to_owned());
+        } else if code != Some(0) && report.failed.is_empty() {
+            report.failed.push(format!("a test binary ended with {}", code.unwrap_or(-1)));
+        } else if report.passed + report.ignored == 0 {
+            report.failed.push("no test ran".to_owned());
+        }
+        if !report.failed.is_empty() {
+            let log = console.with_file_name("output.log");
+            let written = fs::write(&log, &output);
+            eprintln!("{}: the end of {}:\n{}", image.name, log.display(), last_lines(&output, 60));
+            if let Err(error) = written {
+                eprintln!("cannot write {}: {error}", log.display());
+            }
+        }
+        Self { kernel: image.name.clone(), report, took }
+    }
+
+    fn line(&self) -> String {
+        let Report { passed, failed, ignored } = &self.report;
+        let mut line = format!("kernel {:5} {passed} passed, {} failed", self.kernel, failed.len());
+        if *ignored > 0 {
+            line += &format!(", {ignored} ignored");
+        }
+        line += &format!(" ({})", seconds(self.took));
+        for name in failed {
+            line += &format!("\n    failed: {name}");
+        }
+        line
+    }
+}
+
+/// Builds the programs and the tests, boots the kernels and prints a line for each.
+pub(crate) fn run(images: &[Image], machine: &Machine, filters: &[String]) -> Result<Vec<Verdict>> {
+    ebpf::build()?;
+    let binaries = step("kernel tests: build", |_| binaries())?;
+    if binaries.is_empty() {
+        bail!("{PACKAGE} has no integration tests");
+    }
+    let verdicts = in_parallel(images, |image| {
+        let verdict = on(image, machine, &binaries, filters)?;
+        println!("{}", verdict.line());
+        Ok(verdict)
+    })?;
+    Ok(verdicts)
+}
+
+fn on(image: &Image, machine: &Machine, binaries: &[PathBuf], filters: &[String]) -> Result<Verdict> {
+    let mut archive = archive()?;
+    let mut script = environment();
+    script.push_str("failed=0\n");
+    for binary in binaries {
+        let name = binary.file_name().unwrap_or_default().to_string_lossy();
+        let to = format!("/tests/{name}");
+        archive.host_file(binary, &to)?;
+        script.push_str(&quote(&to));
+        script.push_str(" --test-threads=1");
+        for filter in filters {
+            script.push(' ');
+            script.push_str(&quote(filter));
+        }
+        script.push_str(" || failed=$?\n");
+    }
+    script.push_str("exit $failed\n");
+    let outcome = boot::boot(image, machine, archive, &script, &run_folder(&image.name)?, |_| ())?;
+    Ok(Verdict::new(image, outcome))
+}
+
+/// Builds the integration tests and returns where cargo put them.
+fn binaries() -> Result<Vec<PathBuf>> {
+    let messages = Run::new("cargo")
+        .args(["test", "--quiet", "--package", PACKAGE, "--no-run", "--message-format=json-render-diagnostics"])
+        .current_dir(workspace::root())
+        .log(workspace::rig().join("kernel-tests-build.log"))
+        .output()?;
+    let mut binaries = Vec::new();
+    for line in messages.lines() {
+        let message: serde_json::Value = serde_json::from_str(line).context("cargo wrote something that is no JSON")?;
+        let is_test = message.pointer("/target/kind/0").is_some_and(|kind| kind == "test");
+        let executable = message.get("executable").and_then(serde_json::Value::as_str);
+        if let (true, Some(path)) = (is_test, executable) {
+            binaries.push(Path::new(path).to_path_buf());
+        }
+    }
+    binaries.sort();
+    Ok(binaries)
+}
