@@ -39,6 +39,20 @@ impl std::fmt::Debug for KernelBtf {
     }
 }
 
+/// The compiler's name of an integer as people write it.
+fn plain(name: &str) -> &str {
+    match name {
+        "long unsigned int" => "unsigned long",
+        "long int" => "long",
+        "long long unsigned int" => "unsigned long long",
+        "long long int" => "long long",
+        "short unsigned int" => "unsigned short",
+        "short int" => "short",
+        "_Bool" => "bool",
+        other => other,
+    }
+}
+
 /// Where a field is and how large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field {
@@ -144,6 +158,7 @@ impl KernelBtf {
             Type::Enum64(e) => format!("enum {}", name(e)),
             Type::Fwd(f) => format!("struct {}", name(f)),
             Type::FuncProto(_) => "function".into(),
+            Type::Int(int) => plain(&name(int)).to_owned(),
             Type::Array(a) => format!("{}[{}]", inner(a), a.len()),
             other => other.as_btf_type().map_or_else(|| "?".into(), name),
         }

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use stockade_policy::NodeFacts;
 
 use crate::btf::KernelBtf;
-use crate::sys;
+use crate::sys::{self, ProbeProgram};
 
 /// Where the kernel lists its active security modules.
 const LSM_LIST: &str = "/sys/kernel/security/lsm";
@@ -91,18 +91,46 @@ fn perf_events() -> bool {
     kprobe_type().and_then(|kind| sys::perf_kprobe(kind, PROBED_FUNCTION, false)).is_ok()
 }
 
+/// `BPF_PROG_TYPE_KPROBE`
+const KPROBE: u32 = 2;
 /// `r0 = 0; exit`
 const RETURN_ZERO: [u64; 2] = [0x0000_0000_0000_00b7, 0x95];
 
 fn kprobe_multi() -> bool {
     const BPF_TRACE_KPROBE_MULTI: u32 = 42;
-    sys::load_probe_program(&RETURN_ZERO, BPF_TRACE_KPROBE_MULTI)
+    let program = ProbeProgram {
+        kind: KPROBE,
+        attach_type: BPF_TRACE_KPROBE_MULTI,
+        attach_btf_id: 0,
+        instructions: &RETURN_ZERO,
+    };
+    sys::load_probe_program(&program)
         .and_then(|program| sys::link_create_kprobe_multi(program.as_fd(), PROBED_FUNCTION, false))
         .is_ok()
 }
 
+/// `r0 = 0; exit` after a call of the helper with this number.
+fn calling(helper: u64) -> [u64; 4] {
+    // r2 = 0; call; r0 = 0; exit
+    [0x0000_0000_0000_02b7, helper << 32 | 0x85, 0x0000_0000_0000_00b7, 0x95]
+}
+
 fn override_return() -> bool {
-    // r2 = 0; call bpf_override_return; r0 = 0; exit: loads only where the kernel was built with the helper.
-    let program = [0x0000_0000_0000_02b7, 0x0000_003a_0000_0085, 0x0000_0000_0000_00b7, 0x95];
-    sys::load_probe_program(&program, 0).is_ok()
+    const BPF_OVERRIDE_RETURN: u64 = 58;
+    // Loads only where the kernel was built with the helper.
+    let instructions = calling(BPF_OVERRIDE_RETURN);
+    let program = ProbeProgram { kind: KPROBE, attach_type: 0, attach_btf_id: 0, instructions: &instructions };
+    sys::load_probe_program(&program).is_ok()
+}
+
+/// Whether LSM programs may call the helper with this number, whose first argument, if any, may be anything.
+pub(crate) fn lsm_helper(btf: &KernelBtf, helper: u64) -> bool {
+    const BPF_PROG_TYPE_LSM: u32 = 29;
+    const BPF_LSM_MAC: u32 = 27;
+    let Some(attach_btf_id) = btf.function_id("bpf_lsm_file_open") else { return false };
+    // r1 = 0; call; r0 = 0; exit
+    let instructions = [0x0000_0000_0000_01b7, helper << 32 | 0x85, 0x0000_0000_0000_00b7, 0x95];
+    let program =
+        ProbeProgram { kind: BPF_PROG_TYPE_LSM, attach_type: BPF_LSM_MAC, attach_btf_id, instructions: &instructions };
+    sys::load_probe_program(&program).is_ok()
 }

@@ -3,8 +3,27 @@
 //!
 //! Stage 6 of a policy's way: `policy::compile` and `policy::plan` made the rows, this crate makes them true.
 
+pub mod attach;
 pub mod btf;
+pub mod cgroups;
+pub mod compile;
+pub mod counters;
+pub mod event;
+pub mod execute;
 pub mod facts;
+pub mod instance;
+pub mod kernel;
+pub mod legend;
 pub mod map;
+pub mod object;
+pub mod offsets;
+pub mod ops;
+pub mod pins;
+pub mod place;
+pub mod report;
+pub mod ring;
+pub mod rows;
+pub mod scope;
+pub mod start;
 pub mod sys;
 pub mod twins;

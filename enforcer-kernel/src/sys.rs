@@ -308,17 +308,30 @@ pub fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     Ok(LinkInfo { id: word(&bytes, 4), program: word(&bytes, 8) })
 }
 
-/// Loads a kprobe program from raw instructions: for asking what the kernel has, not for enforcing.
-pub fn load_probe_program(instructions: &[u64], attach_type: u32) -> io::Result<OwnedFd> {
-    const BPF_PROG_TYPE_KPROBE: u32 = 2;
-    let count = u32::try_from(instructions.len()).unwrap_or(0);
+/// A program of raw instructions, for asking what the kernel has and not for enforcing.
+#[derive(Debug, Clone, Copy)]
+pub struct ProbeProgram<'a> {
+    /// `BPF_PROG_TYPE_*`.
+    pub kind: u32,
+    /// `BPF_*` attach type, 0 where the kind has none.
+    pub attach_type: u32,
+    /// The function it is for, in the kernel's BTF; 0 where the kind needs none.
+    pub attach_btf_id: u32,
+    /// Its instructions.
+    pub instructions: &'a [u64],
+}
+
+/// Loads such a program.
+pub fn load_probe_program(program: &ProbeProgram<'_>) -> io::Result<OwnedFd> {
+    let count = u32::try_from(program.instructions.len()).unwrap_or(0);
     let mut attr = Attr::new()
-        .u32(0, BPF_PROG_TYPE_KPROBE)
+        .u32(0, program.kind)
         .u32(4, count)
-        .u64(8, pointer(instructions))
+        .u64(8, pointer(program.instructions))
         .u64(16, c"GPL".as_ptr().expose_provenance() as u64)
-        .u32(68, attach_type);
-    owned(bpf(Command::ProgLoad, &mut attr, 72)?)
+        .u32(68, program.attach_type)
+        .u32(108, program.attach_btf_id);
+    owned(bpf(Command::ProgLoad, &mut attr, 120)?)
 }
 
 /// Runs a program once with `context` as its arguments (LSM and tracing programs ignore it on most kernels).

@@ -1,0 +1,201 @@
+//! Policies at their places → the rows of each hook. Pure and deterministic: the order of policies changes nothing.
+//!
+//! A rule is one selector of one hook of one policy. It is a conjunction of tests, each on one dimension; a dimension's
+//! table answers, for a value, which rules' tests hold. The layout of bits is that of `docs/adr/0002-rules-as-bits.md`.
+
+mod dimensions;
+mod fields;
+mod tables;
+mod tests_of;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use stockade_enforcer_common::plan::{ArgPlan, MAX_ARGS, Plan, plan_flag};
+use stockade_policy::ir::{self, Mode, Strength, ValidatedPolicy};
+
+use crate::instance::{Attach, Specification};
+use crate::legend::{Family, Rule, RuleArg};
+use crate::place::{Placed, spelling};
+use crate::rows::Rows;
+use crate::scope::Members;
+
+pub use dimensions::Binaries;
+pub use tests_of::{MarkSet, Marks, marks_of};
+
+/// One hook of one policy, at its place.
+#[derive(Debug, Clone)]
+pub struct PlacedHook<'a> {
+    /// The policy.
+    pub policy: &'a ValidatedPolicy,
+    /// [`crate::scope::policy_key`] of it.
+    pub key: String,
+    /// The hook.
+    pub hook: &'a ir::Hook,
+    /// Its place.
+    pub placed: Placed,
+}
+
+/// What rows depend on besides the policies.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    /// Classes and the policies that apply to them.
+    pub classes: BTreeMap<u32, Members>,
+    /// Slots of marks.
+    pub marks: Marks,
+    /// The host's namespaces: kind → inode number.
+    pub host_namespaces: BTreeMap<ir::Namespace, u32>,
+    /// Every binary that any policy on the node lists.
+    pub binaries: Binaries,
+}
+
+/// The program and rows of one place.
+#[derive(Debug, Clone)]
+pub struct CompiledHook {
+    /// Its program.
+    pub specification: Specification,
+    /// Its rows.
+    pub rows: Arc<Rows>,
+    /// What its rule numbers mean.
+    pub legend: BTreeMap<u32, Rule>,
+}
+
+/// Why a hook of a policy has no room at its place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TooLarge {
+    /// More selectors than a word has bits.
+    #[error("a hook has at most 63 selectors, this one has {0}")]
+    Selectors(usize),
+    /// The place's rules are used up.
+    #[error("the policies on {0} have more rules than the 1024 that it has room for")]
+    Rules(String),
+    /// The place's arguments are used up.
+    #[error("the policies on {0} read more than {MAX_ARGS} different arguments")]
+    Arguments(String),
+    /// A value is longer than a key.
+    #[error("`{0}` is longer than the 255 bytes that a table holds")]
+    Value(String),
+}
+
+/// Compiles what is at one place. A hook that does not fit is left out and named (by its position in `hooks`).
+pub fn compile(attach: &Attach, hooks: &[PlacedHook<'_>], context: &Context) -> (CompiledHook, Vec<(usize, TooLarge)>) {
+    let mut order: Vec<usize> = (0..hooks.len()).collect();
+    order.sort_by_key(|at| hooks.get(*at).map(|hook| (hook.key.clone(), hook.hook.index)));
+    let mut failures = Vec::new();
+    let mut taken: Vec<&PlacedHook<'_>> = Vec::new();
+    let mut args: BTreeSet<ArgKey> = BTreeSet::new();
+    let mut fields = fields::Fields::default();
+    for at in order {
+        let Some(hook) = hooks.get(at) else { continue };
+        match room(attach, hook, &mut args, &mut fields) {
+            Ok(()) => taken.push(hook),
+            Err(error) => failures.push((at, error)),
+        }
+    }
+    (build(attach, &taken, &args, &fields, context), failures)
+}
+
+/// An argument plan, ordered.
+type ArgKey = [u32; 10];
+
+fn arg_key(plan: &ArgPlan) -> ArgKey {
+    let [a, b, c, d] = plan.chain;
+    [plan.index, plan.kind, plan.source, plan.size, plan.flags, plan.depth, a, b, c, d]
+}
+
+fn arg_plan(key: &ArgKey) -> ArgPlan {
+    let [index, kind, source, size, flags, depth, a, b, c, d] = *key;
+    ArgPlan { kind, source, index, size, flags, depth, chain: [a, b, c, d] }
+}
+
+/// Takes room for a hook: arguments and bits, or neither.
+fn room(
+    attach: &Attach,
+    hook: &PlacedHook<'_>,
+    args: &mut BTreeSet<ArgKey>,
+    fields: &mut fields::Fields,
+) -> Result<(), TooLarge> {
+    tables::check_lengths(hook.hook)?;
+    let wanted: BTreeSet<ArgKey> = args.iter().copied().chain(hook.placed.args.iter().map(arg_key)).collect();
+    if wanted.len() > MAX_ARGS {
+        return Err(TooLarge::Arguments(attach.to_string()));
+    }
+    fields.take(hook.hook.selectors.len().max(1), attach)?;
+    *args = wanted;
+    Ok(())
+}
+
+fn build(
+    attach: &Attach,
+    hooks: &[&PlacedHook<'_>],
+    args: &BTreeSet<ArgKey>,
+    fields: &fields::Fields,
+    context: &Context,
+) -> CompiledHook {
+    let positions: BTreeMap<ArgKey, u32> = args.iter().copied().zip(0..).collect();
+    let mut rules = Vec::new();
+    let mut legend = BTreeMap::new();
+    for (hook, field) in hooks.iter().zip(fields.iter()) {
+        let at: Vec<u32> =
+            hook.placed.args.iter().map(|arg| positions.get(&arg_key(arg)).copied().unwrap_or_default()).collect();
+        for rule in tests_of::rules(hook, &at, field, context) {
+            legend.insert(rule.number, explain(hook, &rule, &at));
+            rules.push(rule);
+        }
+    }
+    let (head, tables) = tables::tables(&rules, fields, context);
+    let can_deny = hooks.iter().any(|hook| hook.placed.strength == Strength::Deny);
+    let result_index = match attach {
+        Attach::Lsm(_) => hooks.first().map_or(0, |hook| hook.placed.parameters),
+        _ => 0,
+    };
+    let mut plan = Plan {
+        flags: if can_deny { plan_flag::CAN_DENY } else { 0 },
+        dimensions: head.used,
+        result_index,
+        ..Plan::default()
+    };
+    for (place, key) in plan.args.iter_mut().zip(args) {
+        *place = arg_plan(key);
+    }
+    CompiledHook {
+        specification: Specification { attach: attach.clone(), plan },
+        rows: Arc::new(Rows { head, tables }),
+        legend,
+    }
+}
+
+fn explain(hook: &PlacedHook<'_>, rule: &tests_of::CompiledRule, positions: &[u32]) -> Rule {
+    let PlacedHook { policy, key: _, hook: document, placed: _ } = hook;
+    let (family, function) = match &document.point {
+        ir::HookPoint::Kprobe { call, syscall: _ } => (Family::Kprobe, call.clone()),
+        ir::HookPoint::Lsm { hook } => (Family::Lsm, hook.clone()),
+        ir::HookPoint::Tracepoint { subsystem, event, raw: _ } => (Family::Tracepoint, format!("{subsystem}/{event}")),
+    };
+    let args = document.args.iter().zip(positions).map(|(arg, position)| RuleArg {
+        position: u8::try_from(*position).unwrap_or(u8::MAX),
+        ty: spelling(arg.ty).into(),
+        label: arg.label.clone(),
+    });
+    Rule {
+        namespaced: policy.id.kind == ir::PolicyKind::Namespaced,
+        namespace: policy.id.namespace.clone(),
+        policy: policy.id.name.clone(),
+        uid: policy.uid.clone(),
+        generation: policy.generation,
+        family,
+        function,
+        hook_index: document.index,
+        selector: rule.selector,
+        message: document.message.clone(),
+        tags: document.tags.clone(),
+        monitor: policy.mode == Mode::Monitor,
+        deny: rule.deny,
+        signal: rule.signal,
+        post: rule.post,
+        args: args.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! Rules → head, vectors and tables.
+
+use std::collections::BTreeMap;
+
+use stockade_enforcer_common::bits::Vector;
+use stockade_enforcer_common::dimension;
+use stockade_enforcer_common::head::{
+    CLASS_UNKNOWN_POD, DIRECT_CLASSES, Head, NEEDS_NAMESPACES, NEEDS_PROCESS, RuleRow,
+};
+use stockade_enforcer_common::key::{MAX_TEXT, NumKey};
+use stockade_enforcer_common::name::hook_map;
+use stockade_policy::ir::{ArgTest, Hook};
+use zerocopy::IntoBytes;
+
+use super::dimensions::{Row, Value};
+use super::fields::{Fields, set};
+use super::tests_of::{CompiledRule, Test};
+use super::{Context, TooLarge};
+use crate::rows::Table;
+use crate::scope::Members;
+
+/// The tables that a hook has, in any generation.
+const TABLES: [&str; 7] = [
+    hook_map::NUM,
+    hook_map::STR64,
+    hook_map::STR256,
+    hook_map::LPM_STR,
+    hook_map::LPM_NET,
+    hook_map::VEC,
+    hook_map::RULES,
+];
+
+/// Whether every text of a hook fits into a key.
+pub(super) fn check_lengths(hook: &Hook) -> Result<(), TooLarge> {
+    let texts = hook.selectors.iter().flat_map(|selector| {
+        let args = selector.args.iter().filter_map(|filter| match &filter.test {
+            ArgTest::String(_, values) => Some(values),
+            _ => None,
+        });
+        args.chain(selector.binaries.iter().map(|filter| &filter.values)).flatten()
+    });
+    match { texts }.find(|text| text.len() > MAX_TEXT) {
+        Some(text) => Err(TooLarge::Value(text.clone())),
+        None => Ok(()),
+    }
+}
+
+/// Gives equal vectors one number; number 0 is the empty one.
+#[derive(Debug)]
+struct Vectors {
+    numbers: BTreeMap<Vector, u32>,
+    table: Table,
+}
+
+impl Vectors {
+    fn new() -> Self {
+        let mut vectors = Self { numbers: BTreeMap::new(), table: Table::new() };
+        vectors.number(Vector::EMPTY);
+        vectors
+    }
+
+    fn number(&mut self, vector: Vector) -> u32 {
+        let next = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
+        let number = *self.numbers.entry(vector).or_insert(next);
+        if number == next {
+            self.table.insert(number.to_ne_bytes().to_vec(), vector.as_bytes().to_vec());
+        }
+        number
+    }
+}
+
+/// The head and tables of these rules.
+pub(super) fn tables(
+    rules: &[CompiledRule],
+    fields: &Fields,
+    context: &Context,
+) -> (Head, BTreeMap<&'static str, Table>) {
+    let (singles, multis, lows) = fields.layout();
+    let mut head = Head { words: fields.words(), singles, multis, lows, ..Head::EMPTY };
+    let mut tables: BTreeMap<&'static str, Table> = TABLES.iter().map(|name| (*name, Table::new())).collect();
+    let mut vectors = Vectors::new();
+    scope(rules, context, &mut head, &mut vectors, &mut tables);
+    let mut used: BTreeMap<u32, Vec<(u32, &Test)>> = BTreeMap::new();
+    for rule in rules {
+        for (dimension, test) in &rule.tests {
+            used.entry(*dimension).or_default().push((rule.number, test));
+        }
+    }
+    for (dimension, tests) in &used {
+        dimension::insert(&mut head.used, *dimension);
+        one_dimension(*dimension, tests, rules, context, &mut head, &mut vectors, &mut tables);
+    }
+    for (what, place) in head.needs.iter_mut().enumerate() {
+        let needing = used.iter().filter(|(dimension, _)| needs(**dimension) == what);
+        let rules = needing.flat_map(|(_, tests)| tests).map(|(rule, _)| *rule as usize);
+        *place = vectors.number(Vector::of(rules));
+    }
+    actions(rules, &mut head, &mut tables);
+    tables.insert(hook_map::VEC, vectors.table);
+    (head, tables)
+}
+
+/// What cannot be read when a dimension cannot.
+fn needs(dimension: u32) -> usize {
+    match dimension {
+        dimension::BINARY_EXACT..=dimension::BINARY_POSTFIX | dimension::PID_HOST => NEEDS_PROCESS,
+        dimension::MARKS..dimension::ARGUMENTS => NEEDS_PROCESS,
+        dimension::PID_OWN..dimension::MARKS => NEEDS_NAMESPACES,
+        argument => (argument.saturating_sub(dimension::ARGUMENTS) / dimension::ARGUMENT_STRIDE) as usize,
+    }
+}
+
+fn scope(
+    rules: &[CompiledRule],
+    context: &Context,
+    head: &mut Head,
+    vectors: &mut Vectors,
+    tables: &mut BTreeMap<&'static str, Table>,
+) {
+    let of = |members: &Members| {
+        Vector::of(rules.iter().filter(|rule| members.contains(&rule.policy)).map(|rule| rule.number as usize))
+    };
+    let nobody = Members::new();
+    // A class that nobody knows is judged as a pod that nobody knows.
+    let strictest = of(context.classes.get(&CLASS_UNKNOWN_POD).unwrap_or(&nobody));
+    dimension::insert(&mut head.used, dimension::SCOPE);
+    if let Some(place) = head.defaults.get_mut(dimension::SCOPE as usize) {
+        *place = vectors.number(strictest);
+    }
+    if strictest != Vector::EMPTY {
+        (0..DIRECT_CLASSES).filter(|class| !context.classes.contains_key(class)).for_each(|class| {
+            set(&mut head.scope_any, class);
+        });
+    }
+    for (class, members) in &context.classes {
+        let vector = of(members);
+        let number = vectors.number(vector);
+        if vector != Vector::EMPTY && *class < DIRECT_CLASSES {
+            set(&mut head.scope_any, *class);
+        }
+        let key = NumKey::new(dimension::SCOPE, u64::from(*class));
+        tables.entry(hook_map::NUM).or_default().insert(key.as_bytes().to_vec(), number.to_ne_bytes().to_vec());
+    }
+}
+
+fn one_dimension(
+    dimension: u32,
+    tests: &[(u32, &Test)],
+    rules: &[CompiledRule],
+    context: &Context,
+    head: &mut Head,
+    vectors: &mut Vectors,
+    tables: &mut BTreeMap<&'static str, Table>,
+) {
+    let satisfied = |value: &Value| {
+        let fails: Vec<u32> = tests.iter().filter(|(_, test)| !test.holds(value)).map(|(rule, _)| *rule).collect();
+        Vector::of(rules.iter().map(|rule| rule.number).filter(|rule| !fails.contains(rule)).map(|rule| rule as usize))
+    };
+    let default = vectors.number(satisfied(&Value::Other));
+    if let Some(place) = head.defaults.get_mut(dimension as usize) {
+        *place = default;
+    }
+    let mut rows: BTreeMap<Vec<u8>, Row> = BTreeMap::new();
+    // Of binaries, every value that is listed on the node: an executable is known by the longest that it matches.
+    let listed = context.binaries.rows(dimension);
+    for row in tests.iter().flat_map(|(_, test)| test.set.values(dimension)).chain(listed) {
+        rows.insert(row.key.clone(), row);
+    }
+    for Row { table, key, value } in rows.into_values() {
+        let number = vectors.number(satisfied(&value));
+        // A value that satisfies what any other does needs no row, unless rows nest.
+        if number != default || !matches!(value, Value::Number(_) | Value::Whole(_) | Value::Chunk(_)) {
+            tables.entry(table).or_default().insert(key, number.to_ne_bytes().to_vec());
+        }
+    }
+}
+
+fn actions(rules: &[CompiledRule], head: &mut Head, tables: &mut BTreeMap<&'static str, Table>) {
+    let mut rows: BTreeMap<u32, RuleRow> = BTreeMap::new();
+    for rule in rules {
+        let CompiledRule { number, deny, signal, post, monitor, fault_deny, .. } = rule;
+        let bits = [
+            (&mut head.deny, deny.is_some()),
+            (&mut head.signal, signal.is_some()),
+            (&mut head.post, *post),
+            (&mut head.monitor, *monitor),
+            (&mut head.fault_deny, *fault_deny),
+        ];
+        for (words, is) in bits {
+            if is {
+                set(words, *number);
+            }
+        }
+        let row = RuleRow { errno: deny.unwrap_or(0), signal: signal.unwrap_or(0), ..RuleRow::default() };
+        rows.insert(*number, row);
+    }
+    // An array: every element up to the last has a row.
+    let end = rows.keys().next_back().map_or(0, |last| last + 1);
+    let table = tables.entry(hook_map::RULES).or_default();
+    for number in 0..end {
+        let row = rows.get(&number).copied().unwrap_or_default();
+        table.insert(number.to_ne_bytes().to_vec(), row.as_bytes().to_vec());
+    }
+}

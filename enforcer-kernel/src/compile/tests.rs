@@ -1,0 +1,1 @@
+//! Compiled rows against what the filters say, value by value.

@@ -1,0 +1,215 @@
+//! A selector → its tests, by dimension.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stockade_enforcer_common::dimension::{self, Facet, MARK_SLOTS, NamespaceKind};
+use stockade_policy::ir::{
+    self, ArgTest, BinaryFilter, Cidr, Namespace, PidFilter, PortRange, Selector, Strength, StringCompare,
+    ValidatedPolicy,
+};
+
+use super::fields::Field;
+use super::{Context, PlacedHook};
+
+/// What a rule asks of a value: membership in a set, or the contrary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Test {
+    pub(super) negated: bool,
+    pub(super) set: Set,
+}
+
+/// The sets that dimensions can be asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Set {
+    /// A number is one of these.
+    Numbers(BTreeSet<u64>),
+    /// A text (or the listed binary) is, begins with or ends with one of these, as the dimension says.
+    Texts(BTreeSet<String>),
+    /// An address is in one of these.
+    Addresses(BTreeSet<Cidr>),
+    /// A port is in one of these.
+    Ports(BTreeSet<PortRange>),
+    /// This bit of a chunk of marks is set.
+    Mark(u32),
+}
+
+/// A rule, ready for tables.
+#[derive(Debug, Clone)]
+pub(super) struct CompiledRule {
+    pub(super) number: u32,
+    pub(super) selector: u32,
+    /// Of its policy: for the scope.
+    pub(super) policy: String,
+    pub(super) tests: Vec<(u32, Test)>,
+    pub(super) deny: Option<u16>,
+    pub(super) signal: Option<u8>,
+    pub(super) post: bool,
+    pub(super) monitor: bool,
+    pub(super) fault_deny: bool,
+}
+
+/// What a mark stands for: a distinct set whose members' descendants count too.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MarkSet {
+    /// Processes with these ids.
+    Pids {
+        /// In their own pid namespace.
+        own: bool,
+        /// The ids.
+        pids: BTreeSet<u32>,
+    },
+    /// Executions of these binaries.
+    Binaries {
+        /// How they are compared.
+        compare: StringCompare,
+        /// The values.
+        values: BTreeSet<String>,
+    },
+}
+
+impl std::fmt::Display for MarkSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pids { own, pids } => write!(f, "pids own={own} {pids:?}"),
+            Self::Binaries { compare, values } => write!(f, "binaries {compare:?} {values:?}"),
+        }
+    }
+}
+
+/// The slots of marks.
+pub type Marks = BTreeMap<MarkSet, u32>;
+
+/// Every mark that these policies need.
+#[must_use]
+pub fn marks_of<'a>(policies: impl IntoIterator<Item = &'a ValidatedPolicy>) -> BTreeSet<MarkSet> {
+    let selectors = policies.into_iter().flat_map(|policy| &policy.hooks).flat_map(|hook| &hook.selectors);
+    selectors
+        .flat_map(|selector| {
+            let pids = selector.pids.iter().filter_map(pid_mark);
+            pids.chain(selector.binaries.iter().filter_map(binary_mark)).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn pid_mark(filter: &PidFilter) -> Option<MarkSet> {
+    filter.follow_forks.then(|| MarkSet::Pids { own: filter.namespace_pid, pids: filter.pids.clone() })
+}
+
+fn binary_mark(filter: &BinaryFilter) -> Option<MarkSet> {
+    filter.follow_children.then(|| MarkSet::Binaries { compare: filter.compare, values: filter.values.clone() })
+}
+
+/// The rules of a hook.
+pub(super) fn rules(hook: &PlacedHook<'_>, positions: &[u32], field: Field, context: &Context) -> Vec<CompiledRule> {
+    // Without selectors every event matches and is posted.
+    let everything = [Selector {
+        pids: Vec::new(),
+        binaries: Vec::new(),
+        namespaces: Vec::new(),
+        args: Vec::new(),
+        actions: ir::Actions { post: true, deny: None, signal: None },
+    }];
+    let selectors = if hook.hook.selectors.is_empty() { &everything[..] } else { &hook.hook.selectors };
+    let enforcing = hook.policy.mode == ir::Mode::Enforce;
+    let numbered = selectors.iter().zip(0..field.rules);
+    let rule = |(selector, at): (&Selector, u32)| {
+        let actions = selector.actions;
+        let deny = actions.deny.filter(|_| hook.placed.strength == Strength::Deny);
+        CompiledRule {
+            number: field.first + at,
+            selector: at,
+            policy: hook.key.clone(),
+            tests: tests(selector, positions, context),
+            deny,
+            signal: actions.signal,
+            post: actions.post,
+            monitor: !enforcing,
+            fault_deny: enforcing && deny.is_some() && hook.policy.on_fault == ir::OnFault::Deny,
+        }
+    };
+    numbered.map(rule).collect()
+}
+
+fn tests(selector: &Selector, positions: &[u32], context: &Context) -> Vec<(u32, Test)> {
+    let Selector { pids, binaries, namespaces, args, actions: _ } = selector;
+    let mut tests = Vec::new();
+    for filter in pids {
+        tests.push(match pid_mark(filter) {
+            Some(mark) => mark_test(&mark, filter.negated, context),
+            None => {
+                let dimension = if filter.namespace_pid { dimension::PID_OWN } else { dimension::PID_HOST };
+                let numbers = filter.pids.iter().map(|pid| u64::from(*pid)).collect();
+                (dimension, Test { negated: filter.negated, set: Set::Numbers(numbers) })
+            }
+        });
+    }
+    for filter in binaries {
+        tests.push(match binary_mark(filter) {
+            Some(mark) => mark_test(&mark, filter.negated, context),
+            None => {
+                let test = Test { negated: filter.negated, set: Set::Texts(filter.values.clone()) };
+                (binary_dimension(filter.compare), test)
+            }
+        });
+    }
+    for filter in namespaces {
+        let mut numbers: BTreeSet<u64> = filter.inodes.iter().map(|inode| u64::from(*inode)).collect();
+        if filter.host {
+            numbers.extend(context.host_namespaces.get(&filter.namespace).map(|inode| u64::from(*inode)));
+        }
+        let test = Test { negated: filter.negated, set: Set::Numbers(numbers) };
+        tests.push((dimension::namespace(namespace_kind(filter.namespace)), test));
+    }
+    for filter in args {
+        let position = positions.get(filter.arg).copied().unwrap_or_default();
+        let (facet, set) = argument_test(&filter.test);
+        tests.push((dimension::argument(position, facet), Test { negated: filter.negated, set }));
+    }
+    tests
+}
+
+fn mark_test(mark: &MarkSet, negated: bool, context: &Context) -> (u32, Test) {
+    // The caller has given every mark a slot; one that has none is never set.
+    let slot = context.marks.get(mark).copied().unwrap_or(MARK_SLOTS as u32 - 1);
+    (dimension::marks(slot / 8), Test { negated, set: Set::Mark(slot % 8) })
+}
+
+/// The dimension in which a listed binary is looked up.
+pub(super) fn binary_dimension(compare: StringCompare) -> u32 {
+    match compare {
+        StringCompare::Equal => dimension::BINARY_EXACT,
+        StringCompare::Prefix => dimension::BINARY_PREFIX,
+        StringCompare::Postfix => dimension::BINARY_POSTFIX,
+    }
+}
+
+fn namespace_kind(namespace: Namespace) -> NamespaceKind {
+    match namespace {
+        Namespace::Uts => NamespaceKind::Uts,
+        Namespace::Ipc => NamespaceKind::Ipc,
+        Namespace::Mnt => NamespaceKind::Mnt,
+        Namespace::Pid => NamespaceKind::Pid,
+        Namespace::PidForChildren => NamespaceKind::PidForChildren,
+        Namespace::Net => NamespaceKind::Net,
+        Namespace::Time => NamespaceKind::Time,
+        Namespace::TimeForChildren => NamespaceKind::TimeForChildren,
+        Namespace::Cgroup => NamespaceKind::Cgroup,
+        Namespace::User => NamespaceKind::User,
+    }
+}
+
+fn argument_test(test: &ArgTest) -> (Facet, Set) {
+    let numbers = |values: &BTreeSet<u16>| Set::Numbers(values.iter().map(|value| u64::from(*value)).collect());
+    match test {
+        ArgTest::Number(values) => (Facet::Number, Set::Numbers(values.clone())),
+        ArgTest::String(StringCompare::Equal, values) => (Facet::Whole, Set::Texts(values.clone())),
+        ArgTest::String(StringCompare::Prefix, values) => (Facet::Prefix, Set::Texts(values.clone())),
+        ArgTest::String(StringCompare::Postfix, values) => (Facet::Postfix, Set::Texts(values.clone())),
+        ArgTest::SourceAddress(values) => (Facet::SourceAddress, Set::Addresses(values.clone())),
+        ArgTest::DestinationAddress(values) => (Facet::DestinationAddress, Set::Addresses(values.clone())),
+        ArgTest::SourcePort(values) => (Facet::SourcePort, Set::Ports(values.clone())),
+        ArgTest::DestinationPort(values) => (Facet::DestinationPort, Set::Ports(values.clone())),
+        ArgTest::Family(values) => (Facet::Family, numbers(values)),
+        ArgTest::Protocol(values) => (Facet::Protocol, numbers(values)),
+    }
+}

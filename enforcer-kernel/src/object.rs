@@ -1,0 +1,162 @@
+//! The compiled eBPF object: what maps it asks for, and loading one program of it over maps that exist.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use aya::programs::{Program, ProgramError};
+use aya::{EbpfError, EbpfLoader};
+use sha2::{Digest, Sha256};
+use stockade_enforcer_common::name::global;
+
+use crate::sys::Shape;
+
+/// Why a program could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The object is not what this agent expects.
+    #[error("the eBPF object cannot be used: {0}")]
+    Object(String),
+    /// Its maps or type information were refused.
+    #[error("the kernel refused the object: {0}")]
+    Refused(#[from] EbpfError),
+    /// The verifier refused the program, or its hook does not exist.
+    #[error("the kernel refused program `{program}`: {source}")]
+    Program {
+        /// Its name in the object.
+        program: String,
+        /// Why; the verifier's log is in it.
+        source: ProgramError,
+    },
+    /// A descriptor could not be duplicated.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// A map as the object asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MapPattern {
+    /// The map.
+    pub shape: Shape,
+    /// For a map of maps: what it holds.
+    pub inner: Option<Shape>,
+}
+
+/// What a program is loaded for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// An LSM hook.
+    Lsm(String),
+    /// A kprobe (attached to any function).
+    Kprobe,
+    /// A perf tracepoint.
+    Tracepoint,
+    /// A raw tracepoint.
+    RawTracepoint,
+    /// A BTF iterator over tasks.
+    TaskIterator,
+}
+
+/// The object, read once.
+pub struct Object {
+    bytes: Vec<u8>,
+    digest: [u8; 32],
+    maps: BTreeMap<String, MapPattern>,
+    btf: aya::Btf,
+}
+
+impl std::fmt::Debug for Object {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Object").field("maps", &self.maps.keys()).finish_non_exhaustive()
+    }
+}
+
+fn shape(map: &aya_obj::Map) -> Shape {
+    Shape {
+        kind: map.map_type(),
+        key: map.key_size(),
+        value: map.value_size(),
+        entries: map.max_entries(),
+        flags: map.map_flags(),
+    }
+}
+
+impl Object {
+    /// Parses the object and the kernel's BTF.
+    pub fn parse(bytes: &[u8]) -> Result<Self, LoadError> {
+        let object = aya_obj::Object::parse(bytes).map_err(|error| LoadError::Object(error.to_string()))?;
+        let btf = aya::Btf::from_sys_fs().map_err(|error| LoadError::Object(error.to_string()))?;
+        let maps = object
+            .maps
+            .iter()
+            .map(|(name, map)| (name.clone(), MapPattern { shape: shape(map), inner: map.inner().as_ref().map(shape) }))
+            .collect();
+        Ok(Self { bytes: bytes.to_vec(), digest: Sha256::digest(bytes).into(), maps, btf })
+    }
+
+    /// SHA-256 of the object.
+    #[must_use]
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    /// The map of this name, as the object asks for it.
+    #[must_use]
+    pub fn map(&self, name: &str) -> Option<MapPattern> {
+        self.maps.get(name).copied()
+    }
+
+    /// Loads `program` with the read-only globals `globals`, over the maps pinned at `pins` (by name). Maps that are not
+    /// named there are made for this program alone.
+    pub fn load(
+        &self,
+        program: &str,
+        target: &Target,
+        globals: &BTreeMap<&'static str, Vec<u8>>,
+        pins: &HashMap<String, PathBuf>,
+    ) -> Result<OwnedFd, LoadError> {
+        let mut loader = EbpfLoader::new();
+        loader.btf(Some(&self.btf));
+        for (name, value) in globals {
+            loader.override_global(name, value.as_slice(), true);
+        }
+        for (name, path) in pins {
+            if self.maps.contains_key(name) {
+                loader.map_pin_path(name, path.as_path());
+            }
+        }
+        let mut loaded = loader.load(&self.bytes)?;
+        let missing = || LoadError::Object(format!("it has no program `{program}` of the expected kind"));
+        let found = loaded.program_mut(program).ok_or_else(missing)?;
+        self.load_program(found, target).map_err(|error| {
+            error.map_or_else(missing, |source| LoadError::Program { program: program.into(), source })
+        })?;
+        Ok(found
+            .fd()
+            .map_err(|source| LoadError::Program { program: program.into(), source })?
+            .as_fd()
+            .try_clone_to_owned()?)
+    }
+
+    /// `Err(None)`: the program is of another kind than the target.
+    fn load_program(&self, program: &mut Program, target: &Target) -> Result<(), Option<ProgramError>> {
+        match (target, program) {
+            (Target::Lsm(hook), Program::Lsm(program)) => program.load(hook, &self.btf).map_err(Some),
+            (Target::Kprobe, Program::KProbe(program)) => program.load().map_err(Some),
+            (Target::Tracepoint, Program::TracePoint(program)) => program.load().map_err(Some),
+            (Target::RawTracepoint, Program::RawTracePoint(program)) => program.load().map_err(Some),
+            (Target::TaskIterator, Program::Iter(program)) => program.load("task", &self.btf).map_err(Some),
+            _ => Err(None),
+        }
+    }
+}
+
+/// The globals of a load.
+#[must_use]
+pub fn globals(kernel: &[u8], plan: Option<&[u8]>) -> BTreeMap<&'static str, Vec<u8>> {
+    let mut globals = BTreeMap::from([(global::KERNEL, kernel.to_vec())]);
+    if let Some(plan) = plan {
+        globals.insert(global::PLAN, plan.to_vec());
+    }
+    globals
+}

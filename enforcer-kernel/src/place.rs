@@ -1,0 +1,339 @@
+//! Where a policy's hook goes on this kernel: the best mechanism there is, and how its arguments are read there.
+
+use stockade_enforcer_common::plan::{ArgPlan, flag, kind, source};
+use stockade_policy::NodeFacts;
+use stockade_policy::facts::BtfParam;
+use stockade_policy::ir::{ArgType, Hook, HookPoint, Strength};
+
+use crate::btf::KernelBtf;
+use crate::instance::Attach;
+use crate::twins::{self, NoTwin};
+
+/// A hook with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// Where its program is attached.
+    pub attach: Attach,
+    /// How the hook's arguments are read, in the document's order.
+    pub args: Vec<ArgPlan>,
+    /// What a program there can do about an operation.
+    pub strength: Strength,
+    /// Why it is not a stronger one.
+    pub why_weaker: Option<String>,
+    /// For LSM hooks: how many arguments the hook has.
+    pub parameters: u32,
+}
+
+/// Why a hook has no place on this kernel.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoPlace {
+    /// The kernel has no such hook, function or tracepoint, or no way to attach there.
+    #[error("{0}")]
+    Unavailable(String),
+    /// An argument that the policy reads is not there, or is of another type.
+    #[error("{0}")]
+    Argument(String),
+}
+
+/// What a node offers.
+#[derive(Debug, Clone, Copy)]
+pub struct Node<'a> {
+    /// What was measured.
+    pub facts: &'a NodeFacts,
+    /// The kernel's types.
+    pub btf: &'a KernelBtf,
+}
+
+/// Finds the place of a hook.
+pub fn place(hook: &Hook, node: Node<'_>) -> Result<Placed, NoPlace> {
+    match &hook.point {
+        HookPoint::Lsm { hook: name } => lsm(name, hook, node, None),
+        HookPoint::Kprobe { call, syscall: true } => {
+            Err(NoPlace::Unavailable(format!("system call `{call}` cannot be hooked by this version")))
+        }
+        HookPoint::Kprobe { call, syscall: false } => kprobe(call, hook, node),
+        HookPoint::Tracepoint { subsystem, event, raw: false } => tracepoint(subsystem, event, hook, node),
+        HookPoint::Tracepoint { subsystem, event, raw: true } => raw_tracepoint(subsystem, event, hook, node),
+    }
+}
+
+/// `positions`: where the hook has each argument; `None`: where the document says.
+fn lsm(name: &str, hook: &Hook, node: Node<'_>, positions: Option<&[u32]>) -> Result<Placed, NoPlace> {
+    if !node.facts.lsm.iter().any(|module| module == "bpf") {
+        return Err(NoPlace::Unavailable("`bpf` is not an active security module of this kernel".into()));
+    }
+    let parameters = node
+        .facts
+        .lsm_hooks
+        .get(name)
+        .ok_or_else(|| NoPlace::Unavailable(format!("this kernel has no LSM hook `{name}`")))?;
+    if let Some(why) = twins::unusable(name) {
+        return Err(NoPlace::Unavailable(format!("the LSM hook `{name}` cannot be used: {why}")));
+    }
+    let positions: Vec<u32> =
+        positions.map_or_else(|| hook.args.iter().map(|arg| arg.index).collect(), <[u32]>::to_vec);
+    let args = hook.args.iter().zip(&positions);
+    let args = args.map(|(arg, at)| argument(arg.ty, *at, parameters, name)).collect::<Result<_, _>>()?;
+    let can_deny = twins::can_deny(name);
+    Ok(Placed {
+        attach: Attach::Lsm(name.into()),
+        args,
+        strength: if can_deny { Strength::Deny } else { Strength::Signal },
+        why_weaker: (!can_deny).then(|| format!("the LSM hook `{name}` returns nothing, so it cannot refuse")),
+        parameters: u32::try_from(parameters.len()).unwrap_or(0),
+    })
+}
+
+fn kprobe(call: &str, hook: &Hook, node: Node<'_>) -> Result<Placed, NoPlace> {
+    let parameters = node.btf.function(call);
+    let used: Vec<u32> = hook.args.iter().map(|arg| arg.index).collect();
+    let why = match twins::resolve(call, parameters.as_deref(), &used, &node.facts.lsm_hooks) {
+        Ok(twin) => return lsm(&twin.hook, hook, node, Some(&twin.arguments)),
+        Err(NoTwin::NotLsm { .. }) => None,
+        Err(other) => Some(other.to_string()),
+    };
+    perf_events(node, call)?;
+    // A function may be there without BTF (inlined copies are not); attaching will tell.
+    let parameters = parameters.unwrap_or_default();
+    let args = hook.args.iter();
+    let args = args
+        .map(|arg| {
+            if parameters.is_empty() {
+                untyped(arg.ty, arg.index)
+            } else {
+                argument(arg.ty, arg.index, &parameters, call)
+            }
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Placed {
+        attach: Attach::Kprobe(call.into()),
+        args,
+        strength: Strength::Signal,
+        why_weaker: Some(why.unwrap_or_else(|| format!("`{call}` is no LSM function, so a probe there cannot refuse"))),
+        parameters: 0,
+    })
+}
+
+fn perf_events(node: Node<'_>, target: &str) -> Result<(), NoPlace> {
+    if node.facts.features.contains("perf_events") {
+        return Ok(());
+    }
+    let paranoid = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
+    Err(NoPlace::Unavailable(format!(
+        "`{target}` needs perf events, which this node refuses to the agent (kernel.perf_event_paranoid is {}; \
+         the chart value enforcer.perfEvents: true adds the capability)",
+        paranoid.trim()
+    )))
+}
+
+fn tracepoint(subsystem: &str, event: &str, hook: &Hook, node: Node<'_>) -> Result<Placed, NoPlace> {
+    perf_events(node, &format!("{subsystem}/{event}"))?;
+    let fields = fields(subsystem, event)?;
+    let args = hook.args.iter();
+    let args = args
+        .map(|arg| {
+            let field = fields.get(arg.index as usize).ok_or_else(|| {
+                NoPlace::Argument(format!("tracepoint {subsystem}/{event} has no field {}", arg.index))
+            })?;
+            field.plan(arg.ty)
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Placed {
+        attach: Attach::Tracepoint { subsystem: subsystem.into(), event: event.into() },
+        args,
+        strength: Strength::Signal,
+        why_weaker: Some("a tracepoint cannot refuse".into()),
+        parameters: 0,
+    })
+}
+
+fn raw_tracepoint(subsystem: &str, event: &str, hook: &Hook, node: Node<'_>) -> Result<Placed, NoPlace> {
+    // Its type has the tracepoint's own context pointer before the arguments.
+    let probe = node.btf.function(&format!("__bpf_trace_{event}"));
+    let parameters = probe.map(|parameters| parameters.get(1..).unwrap_or_default().to_vec()).unwrap_or_default();
+    if parameters.is_empty() && !hook.args.is_empty() {
+        return Err(NoPlace::Unavailable(format!("this kernel does not describe raw tracepoint {subsystem}/{event}")));
+    }
+    let name = format!("raw tracepoint {event}");
+    let args = hook.args.iter().map(|arg| argument(arg.ty, arg.index, &parameters, &name)).collect::<Result<_, _>>()?;
+    Ok(Placed {
+        attach: Attach::RawTracepoint(event.into()),
+        args,
+        strength: Strength::Signal,
+        why_weaker: Some("a tracepoint cannot refuse".into()),
+        parameters: 0,
+    })
+}
+
+/// How an argument is read whose type nobody describes.
+fn untyped(ty: ArgType, index: u32) -> Result<ArgPlan, NoPlace> {
+    Ok(ArgPlan { kind: kind_of(ty), source: source::ARGUMENT, index, ..ArgPlan::default() })
+}
+
+fn kind_of(ty: ArgType) -> u32 {
+    match ty {
+        ArgType::Int => kind::INT,
+        ArgType::Uint32 => kind::UINT32,
+        ArgType::SizeT => kind::SIZE,
+        ArgType::String => kind::STRING,
+        ArgType::File => kind::FILE,
+        ArgType::Path => kind::PATH,
+        ArgType::LinuxBinprm => kind::BINPRM,
+        ArgType::Sock => kind::SOCK,
+        ArgType::Sockaddr => kind::SOCKADDR,
+    }
+}
+
+/// The structure that a pointer type of a policy is to, as BTF spells it.
+fn pointer_to(ty: ArgType) -> Option<&'static str> {
+    match ty {
+        ArgType::Int | ArgType::Uint32 | ArgType::SizeT => None,
+        ArgType::String => Some("char *"),
+        ArgType::File => Some("struct file *"),
+        ArgType::Path => Some("struct path *"),
+        ArgType::LinuxBinprm => Some("struct linux_binprm *"),
+        ArgType::Sock => Some("struct sock *"),
+        ArgType::Sockaddr => Some("struct sockaddr *"),
+    }
+}
+
+/// Whether BTF has `found` where a policy says `ty`, and how it is read then.
+fn argument(ty: ArgType, index: u32, parameters: &[BtfParam], of: &str) -> Result<ArgPlan, NoPlace> {
+    let parameter = parameters.get(index as usize).ok_or_else(|| {
+        NoPlace::Argument(format!("`{of}` has {} arguments on this kernel, none at {index}", parameters.len()))
+    })?;
+    let found = parameter.ty.as_str();
+    let mut plan = untyped(ty, index)?;
+    let fits = match pointer_to(ty) {
+        None => !found.ends_with('*') || ty == ArgType::SizeT,
+        Some("struct sock *") if found == "struct socket *" => {
+            plan.flags |= flag::SOCKET;
+            true
+        }
+        // A mapping without a file has none.
+        Some("struct file *") if found == "struct file *" => {
+            plan.flags |= flag::NULLABLE;
+            true
+        }
+        Some(wanted) => found == wanted || found == "void *",
+    };
+    if fits {
+        return Ok(plan);
+    }
+    Err(NoPlace::Argument(format!(
+        "argument {index} of `{of}` (`{}`) is `{found}` on this kernel, which cannot be read as {}",
+        parameter.name,
+        spelling(ty)
+    )))
+}
+
+/// A type as the document spells it.
+#[must_use]
+pub fn spelling(ty: ArgType) -> &'static str {
+    match ty {
+        ArgType::Int => "int",
+        ArgType::Uint32 => "uint32",
+        ArgType::SizeT => "size_t",
+        ArgType::String => "string",
+        ArgType::File => "file",
+        ArgType::Path => "path",
+        ArgType::LinuxBinprm => "linux_binprm",
+        ArgType::Sock => "sock",
+        ArgType::Sockaddr => "sockaddr",
+    }
+}
+
+/// A field of a tracepoint's record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Field {
+    ty: String,
+    name: String,
+    offset: u32,
+    size: u32,
+    signed: bool,
+}
+
+impl Field {
+    /// `\tfield:const char * filename;\toffset:24;\tsize:8;\tsigned:0;`
+    fn parse(line: &str) -> Option<Self> {
+        let mut parts = line.trim().split(';').map(str::trim);
+        let declaration = parts.next()?.strip_prefix("field:")?;
+        let mut number = |key: &str| parts.next()?.strip_prefix(key)?.strip_prefix(':')?.parse::<u32>().ok();
+        let (offset, size, signed) = (number("offset")?, number("size")?, number("signed")?);
+        let (ty, name) = declaration.rsplit_once([' ', '*']).map(|(ty, name)| (ty.len(), name))?;
+        let ty = declaration.get(..declaration.len() - name.len()).or(declaration.get(..ty))?.trim();
+        Some(Self { ty: ty.into(), name: name.into(), offset, size, signed: signed == 1 })
+    }
+
+    fn plan(&self, ty: ArgType) -> Result<ArgPlan, NoPlace> {
+        let located = self.ty.starts_with("__data_loc");
+        let text = ty == ArgType::String;
+        let plan = ArgPlan {
+            kind: kind_of(ty),
+            source: if located { source::DATA_LOC } else { source::FIELD },
+            index: self.offset,
+            size: self.size,
+            flags: if self.signed { flag::SIGNED } else { 0 },
+            ..ArgPlan::default()
+        };
+        let fits = match ty {
+            ArgType::Int | ArgType::Uint32 | ArgType::SizeT => !located && matches!(self.size, 1 | 2 | 4 | 8),
+            ArgType::String => located || (self.ty.contains("char") && self.ty.ends_with('*')),
+            _ => !located && self.ty.ends_with('*') && self.size == 8,
+        };
+        if !fits {
+            return Err(NoPlace::Argument(format!(
+                "field `{}` is `{}` on this kernel, which cannot be read as {}",
+                self.name,
+                self.ty,
+                spelling(ty)
+            )));
+        }
+        // System call tracepoints record the caller's pointers.
+        let user = text && !located;
+        Ok(ArgPlan { flags: plan.flags | if user { flag::USER } else { 0 }, ..plan })
+    }
+}
+
+fn fields(subsystem: &str, event: &str) -> Result<Vec<Field>, NoPlace> {
+    let wrong = |part: &str| part.is_empty() || part.contains(['/', '.']);
+    let missing = || NoPlace::Unavailable(format!("this kernel has no tracepoint {subsystem}/{event}"));
+    if wrong(subsystem) || wrong(event) {
+        return Err(missing());
+    }
+    let roots = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+    let read = |root: &&str| std::fs::read_to_string(format!("{root}/events/{subsystem}/{event}/format")).ok();
+    let text = roots.iter().find_map(read).ok_or_else(missing)?;
+    Ok(text.lines().filter_map(Field::parse).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tracepoint_fields_are_read_from_the_kernels_own_description() {
+        let field = Field::parse("\tfield:const char * filename;\toffset:24;\tsize:8;\tsigned:0;").unwrap();
+        assert_eq!((field.ty.as_str(), field.name.as_str(), field.offset), ("const char *", "filename", 24));
+        let plan = field.plan(ArgType::String).unwrap();
+        assert_eq!((plan.source, plan.index, plan.flags), (source::FIELD, 24, flag::USER));
+        let field = Field::parse("\tfield:__data_loc char[] filename;\toffset:8;\tsize:4;\tsigned:0;").unwrap();
+        let plan = field.plan(ArgType::String).unwrap();
+        assert_eq!((plan.source, plan.index, plan.flags), (source::DATA_LOC, 8, 0));
+        let field = Field::parse("\tfield:int common_pid;\toffset:4;\tsize:4;\tsigned:1;").unwrap();
+        assert_eq!(field.plan(ArgType::Int).unwrap().flags, flag::SIGNED);
+        assert!(matches!(field.plan(ArgType::String), Err(NoPlace::Argument(_))));
+        assert_eq!(Field::parse("print fmt: \"x\""), None);
+    }
+
+    #[test]
+    fn an_argument_must_be_what_the_policy_says() {
+        let parameter = |ty: &str| vec![BtfParam { name: "x".into(), ty: ty.into() }];
+        let plan = argument(ArgType::Sock, 0, &parameter("struct socket *"), "f").unwrap();
+        assert_eq!(plan.flags, flag::SOCKET);
+        assert!(argument(ArgType::File, 0, &parameter("struct path *"), "f").is_err());
+        assert!(argument(ArgType::Int, 0, &parameter("struct path *"), "f").is_err());
+        assert!(argument(ArgType::Int, 1, &parameter("int"), "f").is_err());
+        assert!(argument(ArgType::Path, 0, &parameter("struct path *"), "f").is_ok());
+    }
+}

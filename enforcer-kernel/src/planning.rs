@@ -1,0 +1,224 @@
+//! Stage 5: policies, and who is on the node → what this node's kernel shall do, and what is to be said of each policy.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stockade_enforcer_common::dimension::MARK_SLOTS;
+use stockade_policy::ir::{self, PolicyId, Scope, Strength, ValidatedPolicy};
+
+use crate::compile::{self, Binaries, Context, MarkSet, Marks, PlacedHook};
+use crate::execute::{Desired, DesiredHook};
+use crate::instance::Attach;
+use crate::legend::{Legend, Memory};
+use crate::place::{self, NoPlace, Node, Placed};
+use crate::report::{HookReport, PolicyReport, Reason, Trouble};
+use crate::rows::Table;
+use crate::scope::{self, Assignment, ScopeSnapshot, policy_key};
+
+/// What is to be done, with everything that is to be known about it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Planned {
+    /// For the executor.
+    pub(crate) desired: Desired,
+    /// By instance: what its rules mean; the generation is not known yet.
+    pub(crate) legends: BTreeMap<String, Legend>,
+    /// Cgroups and classes.
+    pub(crate) assignment: Assignment,
+    /// Marks of binaries.
+    pub(crate) mark_rows: Table,
+    /// The slots of marks.
+    pub(crate) marks: Marks,
+    /// By policy, as if everything succeeded.
+    pub(crate) reports: BTreeMap<PolicyId, PolicyReport>,
+    /// By place: the policies with a hook there.
+    pub(crate) users: BTreeMap<Attach, BTreeSet<PolicyId>>,
+}
+
+/// What planning depends on besides policies.
+pub(crate) struct Site<'a> {
+    pub(crate) node: Node<'a>,
+    pub(crate) base_digest: &'a [u8],
+    pub(crate) host_namespaces: &'a BTreeMap<ir::Namespace, u32>,
+}
+
+/// A policy with all its hooks placed.
+struct PlacedPolicy<'a> {
+    policy: &'a ValidatedPolicy,
+    key: String,
+    placed: Vec<Placed>,
+}
+
+/// Plans. `memory` gives and keeps the numbers of classes and marks.
+pub(crate) fn plan(
+    policies: &[&ValidatedPolicy],
+    snapshot: &ScopeSnapshot,
+    site: &Site<'_>,
+    memory: &mut Memory,
+) -> Planned {
+    let mut planned = Planned::default();
+    let mut taken = Vec::new();
+    for policy in policies {
+        match place_all(policy, site.node) {
+            Ok(placed) => taken.push(PlacedPolicy { policy, key: policy_key(&policy.id), placed }),
+            Err(report) => drop(planned.reports.insert(policy.id.clone(), report)),
+        }
+    }
+    taken.sort_by(|a, b| a.key.cmp(&b.key));
+    take_marks(&mut taken, memory, &mut planned);
+    // What does not fit is left out, and then the rest is compiled as if it had never been there.
+    while let Some(refused) = compile_all(&taken, snapshot, site, memory, &mut planned) {
+        taken.retain(|policy| !refused.contains(&policy.policy.id));
+    }
+    for policy in &taken {
+        planned.reports.insert(policy.policy.id.clone(), report(policy.policy, &policy.placed));
+    }
+    planned
+}
+
+fn place_all(policy: &ValidatedPolicy, node: Node<'_>) -> Result<Vec<Placed>, PolicyReport> {
+    let places: Vec<Result<Placed, NoPlace>> = policy.hooks.iter().map(|hook| place::place(hook, node)).collect();
+    let hooks = policy.hooks.iter().zip(&places).map(|(hook, place)| match place {
+        Ok(placed) => hook_report(hook, placed),
+        Err(no) => {
+            HookReport { function: function(hook), mechanism: None, strength: None, why: Some(no.to_string()) }
+        }
+    });
+    let hooks: Vec<HookReport> = hooks.collect();
+    let refuse = |reason, message: String| PolicyReport {
+        generation_in_force: None,
+        digest: stockade_policy::digest(policy),
+        strength: None,
+        trouble: Some(Trouble { reason, message }),
+        hooks: hooks.clone(),
+    };
+    if let Some(no) = places.iter().find_map(|place| place.as_ref().err()) {
+        return Err(refuse(Reason::HookUnavailable, no.to_string()));
+    }
+    let about_pods = matches!(policy.scope, Scope::Some { .. });
+    if about_pods && !node.facts.features.contains("cgroup2") {
+        let message = "this node has no unified cgroup hierarchy: only policies about everything run here";
+        return Err(refuse(Reason::CgroupV1, message.into()));
+    }
+    let placed: Vec<Placed> = places.into_iter().flatten().collect();
+    let weakest = weakest(&placed);
+    if let (Some(wanted), Some(weakest)) = (policy.minimum_strength, weakest)
+        && weakest < wanted
+    {
+        let why = placed.iter().find_map(|placed| placed.why_weaker.clone()).unwrap_or_default();
+        return Err(refuse(Reason::TooWeak, format!("{wanted:?} is asked for, {weakest:?} is what there is: {why}")));
+    }
+    Ok(placed)
+}
+
+fn weakest(placed: &[Placed]) -> Option<Strength> {
+    placed.iter().map(|placed| placed.strength).min()
+}
+
+fn function(hook: &ir::Hook) -> String {
+    match &hook.point {
+        ir::HookPoint::Kprobe { call, syscall: _ } => call.clone(),
+        ir::HookPoint::Lsm { hook } => hook.clone(),
+        ir::HookPoint::Tracepoint { subsystem, event, raw: _ } => format!("{subsystem}/{event}"),
+    }
+}
+
+fn hook_report(hook: &ir::Hook, placed: &Placed) -> HookReport {
+    HookReport {
+        function: function(hook),
+        mechanism: Some(placed.attach.to_string()),
+        strength: Some(placed.strength),
+        why: placed.why_weaker.clone(),
+    }
+}
+
+/// The report of a policy that is in force.
+fn report(policy: &ValidatedPolicy, placed: &[Placed]) -> PolicyReport {
+    PolicyReport {
+        generation_in_force: Some(policy.generation),
+        digest: stockade_policy::digest(policy),
+        strength: weakest(placed),
+        trouble: None,
+        hooks: policy.hooks.iter().zip(placed).map(|(hook, placed)| hook_report(hook, placed)).collect(),
+    }
+}
+
+/// Gives every mark a slot. A slot keeps its set, because processes keep their bits.
+fn take_marks(taken: &mut Vec<PlacedPolicy<'_>>, memory: &mut Memory, planned: &mut Planned) {
+    taken.retain(|policy| {
+        let wanted: BTreeSet<MarkSet> = compile::marks_of([policy.policy]);
+        let mut slots = memory.marks.clone();
+        for mark in &wanted {
+            let used: BTreeSet<u32> = slots.values().copied().collect();
+            let free = (0..MARK_SLOTS as u32).find(|slot| !used.contains(slot));
+            let name = mark.to_string();
+            if let (false, Some(slot)) = (slots.contains_key(&name), free) {
+                slots.insert(name, slot);
+            }
+        }
+        let found: Option<Marks> =
+            wanted.iter().map(|mark| Some((mark.clone(), *slots.get(&mark.to_string())?))).collect();
+        let Some(found) = found else {
+            let trouble = Trouble {
+                reason: Reason::TooLarge,
+                message: format!("the node's {MARK_SLOTS} inherited marks are used up by other policies"),
+            };
+            let report = report(policy.policy, &policy.placed);
+            let report = PolicyReport { generation_in_force: None, strength: None, trouble: Some(trouble), ..report };
+            planned.reports.insert(policy.policy.id.clone(), report);
+            return false;
+        };
+        memory.marks = slots;
+        planned.marks.extend(found);
+        true
+    });
+}
+
+/// Compiles every place; `Some`: policies that do not fit, with their reports made.
+fn compile_all(
+    taken: &[PlacedPolicy<'_>],
+    snapshot: &ScopeSnapshot,
+    site: &Site<'_>,
+    memory: &mut Memory,
+    planned: &mut Planned,
+) -> Option<BTreeSet<PolicyId>> {
+    let scopes: Vec<(String, &Scope)> =
+        taken.iter().map(|policy| (policy.key.clone(), &policy.policy.scope)).collect();
+    planned.assignment = scope::assign(snapshot, &scopes, &mut memory.classes);
+    let binaries = Binaries::of(taken.iter().map(|policy| policy.policy));
+    planned.mark_rows = binaries.mark_rows(&planned.marks);
+    planned.desired = Desired { hooks: Vec::new(), binaries: binaries.tables() };
+    planned.legends.clear();
+    planned.users.clear();
+    let context = Context {
+        classes: planned.assignment.classes.clone(),
+        marks: planned.marks.clone(),
+        host_namespaces: site.host_namespaces.clone(),
+        binaries,
+    };
+    let mut places: BTreeMap<Attach, Vec<PlacedHook<'_>>> = BTreeMap::new();
+    for policy in taken {
+        for (hook, placed) in policy.policy.hooks.iter().zip(&policy.placed) {
+            planned.users.entry(placed.attach.clone()).or_default().insert(policy.policy.id.clone());
+            let hook = PlacedHook { policy: policy.policy, key: policy.key.clone(), hook, placed: placed.clone() };
+            places.entry(placed.attach.clone()).or_default().push(hook);
+        }
+    }
+    let mut refused = BTreeSet::new();
+    for (attach, hooks) in &places {
+        let (compiled, failures) = compile::compile(attach, hooks, &context);
+        for (at, error) in failures {
+            let Some(hook) = hooks.get(at) else { continue };
+            let trouble = Trouble { reason: Reason::TooLarge, message: error.to_string() };
+            let report = report(hook.policy, &[]);
+            let report = PolicyReport { generation_in_force: None, trouble: Some(trouble), ..report };
+            planned.reports.insert(hook.policy.id.clone(), report);
+            refused.insert(hook.policy.id.clone());
+        }
+        let identity = compiled.specification.identity(site.base_digest);
+        let legend =
+            Legend { hook: identity.number, generation: 0, attach: attach.to_string(), rules: compiled.legend };
+        planned.legends.insert(identity.name.clone(), legend);
+        let hook = DesiredHook { identity, specification: compiled.specification, rows: compiled.rows };
+        planned.desired.hooks.push(hook);
+    }
+    (!refused.is_empty()).then_some(refused)
+}

@@ -1,0 +1,241 @@
+//! Who is on the node, and which class each container belongs to.
+//!
+//! A class is a set of policies that apply to a container alike. Tables speak of classes, cgroups are mapped to them; so a
+//! pod that comes or changes its labels costs one map write, unless its set of policies is one that nobody had yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use stockade_enforcer_common::head::{CLASS_HOST, CLASS_UNKNOWN_POD};
+use stockade_policy::ir::{PodScope, PolicyId, PolicyKind, Scope};
+
+/// Who is on the node at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ScopeSnapshot {
+    /// The pods that the API server has named, whether or not they run already.
+    pub pods: Vec<Pod>,
+    /// The cgroups below which every pod is (`kubepods`): what runs there in no known pod is of a pod not known yet.
+    pub pod_roots: Vec<u64>,
+}
+
+/// A pod.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Pod {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Ids of its own cgroups; what runs there in no known container is of a container not known yet.
+    pub cgroups: Vec<u64>,
+    /// Its containers.
+    pub containers: Vec<Container>,
+}
+
+/// A container of a pod.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Container {
+    /// The runtime's id.
+    pub id: String,
+    /// Its name in the pod; empty while only the runtime's id is known.
+    pub name: String,
+    /// Its image without tag and digest.
+    pub repo: String,
+    /// Ids of its cgroups.
+    pub cgroups: Vec<u64>,
+}
+
+/// A policy in state files and classes: `TracingPolicy/name`, `TracingPolicyNamespaced/namespace/name`.
+#[must_use]
+pub fn policy_key(id: &PolicyId) -> String {
+    match id.kind {
+        PolicyKind::Cluster => format!("TracingPolicy/{}", id.name),
+        PolicyKind::Namespaced => format!("TracingPolicyNamespaced/{}/{}", id.namespace, id.name),
+    }
+}
+
+/// The policies that apply to a class, by [`policy_key`].
+pub type Members = BTreeSet<String>;
+
+/// The numbers of classes; a number keeps its meaning for as long as a cgroup or a table refers to it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Classes {
+    numbers: BTreeMap<u32, Members>,
+}
+
+/// The first number for pods that are known.
+const FIRST: u32 = CLASS_UNKNOWN_POD + 1;
+
+impl Classes {
+    /// The class with these members; a new one gets the lowest number that is free.
+    pub fn number(&mut self, members: &Members) -> u32 {
+        if let Some((number, _)) = self.numbers.iter().find(|(_, found)| *found == members) {
+            return *number;
+        }
+        let free = (FIRST..u32::MAX).find(|number| !self.numbers.contains_key(number)).unwrap_or(CLASS_UNKNOWN_POD);
+        if free != CLASS_UNKNOWN_POD {
+            self.numbers.insert(free, members.clone());
+        }
+        free
+    }
+
+    /// Forgets the classes that are not in `used`.
+    pub fn retain(&mut self, used: &BTreeSet<u32>) {
+        self.numbers.retain(|number, _| used.contains(number));
+    }
+
+    /// Every numbered class.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Members)> {
+        self.numbers.iter().map(|(number, members)| (*number, members))
+    }
+
+    /// Keeps only members that `exists` knows, so that a class of a deleted policy is not another class for ever.
+    #[must_use]
+    pub fn with_members(&self, exists: &BTreeSet<String>) -> Self {
+        let keep = |members: &Members| members.intersection(exists).cloned().collect();
+        Self { numbers: self.numbers.iter().map(|(number, members)| (*number, keep(members))).collect() }
+    }
+}
+
+/// What the node's cgroups and tables have to say for a set of policies.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Assignment {
+    /// Cgroup → class.
+    pub cgroups: BTreeMap<u64, u32>,
+    /// Class → members, the host's and that of unknown pods included.
+    pub classes: BTreeMap<u32, Members>,
+}
+
+/// Assigns every cgroup of `snapshot` its class.
+pub fn assign(snapshot: &ScopeSnapshot, policies: &[(String, &Scope)], classes: &mut Classes) -> Assignment {
+    let members = |applies: &dyn Fn(&Scope) -> bool| -> Members {
+        policies.iter().filter(|(_, scope)| applies(scope)).map(|(key, _)| key.clone()).collect()
+    };
+    let mut assignment = Assignment::default();
+    assignment.classes.insert(CLASS_HOST, members(&applies_to_host));
+    assignment.classes.insert(CLASS_UNKNOWN_POD, members(&could_apply_to_a_pod));
+    for root in &snapshot.pod_roots {
+        assignment.cgroups.insert(*root, CLASS_UNKNOWN_POD);
+    }
+    for pod in &snapshot.pods {
+        let of_pod = members(&|scope| applies_to_pod(scope, pod, None));
+        let number = classes.number(&of_pod);
+        assignment.cgroups.extend(pod.cgroups.iter().map(|cgroup| (*cgroup, number)));
+        for container in &pod.containers {
+            let named = (!container.name.is_empty()).then_some(container);
+            let number = classes.number(&members(&|scope| applies_to_pod(scope, pod, named)));
+            assignment.cgroups.extend(container.cgroups.iter().map(|cgroup| (*cgroup, number)));
+        }
+    }
+    assignment.classes.extend(classes.iter().map(|(number, members)| (number, members.clone())));
+    assignment
+}
+
+fn applies_to_host(scope: &Scope) -> bool {
+    match scope {
+        Scope::Everything => true,
+        Scope::Some { host, pods: _ } => *host,
+    }
+}
+
+fn could_apply_to_a_pod(scope: &Scope) -> bool {
+    match scope {
+        Scope::Everything => true,
+        Scope::Some { host: _, pods } => pods.is_some(),
+    }
+}
+
+/// Whether a policy applies to a container of a pod; of one that is not known, whether it could.
+fn applies_to_pod(scope: &Scope, pod: &Pod, container: Option<&Container>) -> bool {
+    let pods = match scope {
+        Scope::Everything => return true,
+        Scope::Some { host: _, pods: None } => return false,
+        Scope::Some { host: _, pods: Some(pods) } => pods,
+    };
+    let PodScope { namespace, pods, containers } = pods;
+    let mut labels = pod.labels.clone();
+    labels.insert("k8s:io.kubernetes.pod.namespace".into(), pod.namespace.clone());
+    let of_container = |container: &Container| {
+        let keys = [("name", &container.name), ("repo", &container.repo)];
+        containers.matches(&keys.into_iter().map(|(key, value)| (key.to_owned(), value.clone())).collect())
+    };
+    namespace.as_ref().is_none_or(|namespace| *namespace == pod.namespace)
+        && pods.matches(&labels)
+        && container.is_none_or(of_container)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stockade_policy::ir::{LabelOperator, LabelRequirement, LabelSelector};
+
+    fn select(key: &str, value: &str) -> LabelSelector {
+        let requirement =
+            LabelRequirement { key: key.into(), operator: LabelOperator::In, values: BTreeSet::from([value.into()]) };
+        LabelSelector { requirements: BTreeSet::from([requirement]) }
+    }
+
+    fn pods(namespace: Option<&str>, pods: LabelSelector, containers: LabelSelector) -> Scope {
+        Scope::Some { host: false, pods: Some(PodScope { namespace: namespace.map(Into::into), pods, containers }) }
+    }
+
+    fn pod(namespace: &str, app: &str, cgroup: u64) -> Pod {
+        Pod {
+            namespace: namespace.into(),
+            labels: BTreeMap::from([("app".into(), app.into())]),
+            cgroups: vec![cgroup],
+            containers: vec![
+                Container { id: "a".into(), name: "main".into(), repo: "shop".into(), cgroups: vec![cgroup + 1] },
+                Container { id: "b".into(), cgroups: vec![cgroup + 2], ..Container::default() },
+            ],
+            ..Pod::default()
+        }
+    }
+
+    fn members(assignment: &Assignment, cgroup: u64) -> Vec<&str> {
+        assignment.classes[&assignment.cgroups[&cgroup]].iter().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn a_container_gets_what_applies_to_it_and_an_unknown_one_what_could() {
+        let policies = [
+            ("everything", Scope::Everything),
+            ("shop", pods(Some("shop"), LabelSelector::default(), LabelSelector::default())),
+            ("web", pods(None, select("app", "web"), LabelSelector::default())),
+            ("sidecar", pods(None, LabelSelector::default(), select("name", "sidecar"))),
+            ("host", Scope::Some { host: true, pods: None }),
+        ];
+        let policies: Vec<_> = policies.iter().map(|(name, scope)| ((*name).to_owned(), scope)).collect();
+        let snapshot = ScopeSnapshot { pods: vec![pod("shop", "db", 10), pod("other", "web", 20)], pod_roots: vec![1] };
+        let assignment = assign(&snapshot, &policies, &mut Classes::default());
+        assert_eq!(members(&assignment, 1), ["everything", "shop", "sidecar", "web"], "an unknown pod");
+        assert_eq!(members(&assignment, 10), ["everything", "shop", "sidecar"], "an unknown container of shop");
+        assert_eq!(members(&assignment, 11), ["everything", "shop"]);
+        assert_eq!(members(&assignment, 12), ["everything", "shop", "sidecar"], "a container whose name is not known");
+        assert_eq!(members(&assignment, 21), ["everything", "web"]);
+        let host: Vec<_> = assignment.classes[&CLASS_HOST].iter().map(String::as_str).collect();
+        assert_eq!(host, ["everything", "host"]);
+    }
+
+    #[test]
+    fn a_class_keeps_its_number_and_a_number_its_meaning() {
+        let mut classes = Classes::default();
+        let set = |names: &[&str]| -> Members { names.iter().map(|name| (*name).to_owned()).collect() };
+        assert_eq!(classes.number(&set(&["a"])), 2);
+        assert_eq!(classes.number(&set(&["b"])), 3);
+        assert_eq!(classes.number(&set(&["a"])), 2);
+        classes.retain(&BTreeSet::from([3]));
+        assert_eq!(classes.number(&set(&["c"])), 2, "a number that nobody uses is used again");
+        assert_eq!(classes.number(&set(&["b"])), 3);
+    }
+
+    #[test]
+    fn the_namespace_is_a_label_to_select_by() {
+        let scope = pods(None, select("k8s:io.kubernetes.pod.namespace", "shop"), LabelSelector::default());
+        assert!(applies_to_pod(&scope, &pod("shop", "x", 1), None));
+        assert!(!applies_to_pod(&scope, &pod("other", "x", 1), None));
+    }
+}
