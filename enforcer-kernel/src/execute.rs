@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use stockade_enforcer_common::head::Head;
 
-use crate::instance::{Identity, Specification};
+use crate::instance::{Attach, Identity, Specification};
 use crate::ops::{BinaryTables, KernelOps, OpError, Slot};
 use crate::rows::Rows;
 
@@ -80,6 +80,26 @@ pub struct Prepared {
     generation: u64,
     binaries: Option<(Slot, u64, BinaryTables)>,
     hooks: Vec<PreparedHook>,
+}
+
+impl Prepared {
+    /// The generation that it will be.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether the rows of a hook stay as they are, and so its generation.
+    #[must_use]
+    pub fn keeps_rows(&self, name: &str) -> bool {
+        self.hooks.iter().any(|hook| hook.desired.identity.name == name && !hook.filled)
+    }
+
+    /// Where each hook instance is attached, by name.
+    pub fn attaches(&self) -> impl Iterator<Item = (String, Attach)> {
+        let hooks = self.hooks.iter().map(|hook| &hook.desired);
+        hooks.map(|hook| (hook.identity.name.clone(), hook.specification.attach.clone()))
+    }
 }
 
 #[derive(Debug)]

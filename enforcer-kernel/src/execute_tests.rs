@@ -1,7 +1,6 @@
 //! Order and undo, against a kernel that only remembers what it was asked.
 
 use super::*;
-use crate::instance::Attach;
 use stockade_enforcer_common::plan::Plan;
 
 /// Remembers the steps, fails at the one it is told to, and checks after each that something enforces.

@@ -70,6 +70,13 @@ pub struct Identity {
     pub number: u32,
 }
 
+/// The number of an instance, from its name: the first four bytes of its digest.
+#[must_use]
+pub fn number_of(name: &str) -> u32 {
+    let digest = name.rsplit_once('-').map_or("", |(_, digest)| digest);
+    digest.get(..8).and_then(|digest| u32::from_str_radix(digest, 16).ok()).unwrap_or_default()
+}
+
 impl Specification {
     /// The identity: a digest over the object, what the maps share, the offsets, the attach target and the plan. An agent
     /// that finds a directory of this name can adopt what is in it.
@@ -87,7 +94,7 @@ impl Specification {
         let safe = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
         // File names have 255 bytes; a function's name can be as long.
         let slug: String = target.chars().map(safe).take(160).collect();
-        Identity { name: format!("{slug}-{}", hex(&digest, 8)), number: u32::from_le_bytes([a, b, c, d]) }
+        Identity { name: format!("{slug}-{}", hex(&digest, 8)), number: u32::from_be_bytes([a, b, c, d]) }
     }
 
     /// The plan with its number in it.
@@ -114,6 +121,7 @@ mod tests {
             assert_ne!(other.name, identity.name);
             assert_ne!(other.number, identity.number);
         }
+        assert_eq!(number_of(&identity.name), identity.number);
         assert!(identity.name.starts_with("lsm_file_open-"), "{}", identity.name);
         assert!(!identity.name.contains(['.', '/']), "bpffs takes neither");
     }

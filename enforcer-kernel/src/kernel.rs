@@ -139,6 +139,16 @@ impl Kernel {
         shared.chain(own).filter(|(name, _)| self.object.map(name).is_some()).collect()
     }
 
+    /// The tables of binaries in a slot, read from the kernel.
+    pub(crate) fn binaries(&self, slot: Slot) -> io::Result<BinaryTables> {
+        let names = [shared_map::BINARY_STR64, shared_map::BINARY_STR256, shared_map::BINARY_LPM];
+        let read = |name: &'static str| match open_inner(self.shared.get(name), &self.shared_directory, name, slot)? {
+            Some(inner) => Ok((name, read_table(&inner)?)),
+            None => Ok((name, Table::new())),
+        };
+        names.into_iter().map(read).collect()
+    }
+
     /// Makes a slot's new inner map of `name`, filled, frozen, read back and pinned, and puts it into the slot.
     fn fill_table(
         &self,
@@ -252,6 +262,7 @@ impl KernelOps for Kernel {
 
     fn fill(&mut self, identity: &Identity, slot: Slot, rows: &Arc<Rows>) -> Result<(), OpError> {
         let instance = self.instance(identity)?;
+        crate::counters::reset_rule_counts(instance, slot).map_err(OpError::io("resetting the counts of rules"))?;
         for (name, table) in &rows.tables {
             let outer = instance.map(name)?;
             if table.is_empty() {

@@ -78,9 +78,7 @@ fn place_all(policy: &ValidatedPolicy, node: Node<'_>) -> Result<Vec<Placed>, Po
     let places: Vec<Result<Placed, NoPlace>> = policy.hooks.iter().map(|hook| place::place(hook, node)).collect();
     let hooks = policy.hooks.iter().zip(&places).map(|(hook, place)| match place {
         Ok(placed) => hook_report(hook, placed),
-        Err(no) => {
-            HookReport { function: function(hook), mechanism: None, strength: None, why: Some(no.to_string()) }
-        }
+        Err(no) => HookReport { function: function(hook), mechanism: None, strength: None, why: Some(no.to_string()) },
     });
     let hooks: Vec<HookReport> = hooks.collect();
     let refuse = |reason, message: String| PolicyReport {
@@ -180,8 +178,7 @@ fn compile_all(
     memory: &mut Memory,
     planned: &mut Planned,
 ) -> Option<BTreeSet<PolicyId>> {
-    let scopes: Vec<(String, &Scope)> =
-        taken.iter().map(|policy| (policy.key.clone(), &policy.policy.scope)).collect();
+    let scopes: Vec<(String, &Scope)> = taken.iter().map(|policy| (policy.key.clone(), &policy.policy.scope)).collect();
     planned.assignment = scope::assign(snapshot, &scopes, &mut memory.classes);
     let binaries = Binaries::of(taken.iter().map(|policy| policy.policy));
     planned.mark_rows = binaries.mark_rows(&planned.marks);

@@ -297,3 +297,24 @@ pub(crate) fn shared_row(kernel: &Kernel) -> Result<Shared, OpError> {
         kernel.shared(shared_map::SHARED)?.get(&0_u32.to_ne_bytes()).map_err(OpError::io("reading the shared row"))?;
     row.and_then(|row| Shared::read_from_bytes(&row).ok()).ok_or_else(|| OpError::Unknown("the shared row".into()))
 }
+
+/// Whether process tracking is as it was made: every program's link is there and runs it.
+pub(crate) fn check_base(kernel: &Kernel) -> Result<(), String> {
+    let base = kernel.pins.directory(Kind::Base, &hex(&kernel.base_digest, 8));
+    for (name, _) in BASE_PROGRAMS {
+        let open = |prefix: &str| {
+            let path = base.join(format!("{prefix}-{name}"));
+            c_path(&path).and_then(|path| sys::obj_get(&path))
+        };
+        let read = || -> io::Result<bool> {
+            let program = sys::prog_info(open(pins::PROGRAM)?.as_fd())?;
+            Ok(sys::link_info(open(pins::LINK)?.as_fd())?.program == program.id)
+        };
+        match read() {
+            Ok(true) => {}
+            Ok(false) => return Err(format!("the link of {name} runs another program")),
+            Err(error) => return Err(format!("{name} cannot be read back: {error}")),
+        }
+    }
+    Ok(())
+}

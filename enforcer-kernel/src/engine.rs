@@ -1,0 +1,421 @@
+//! The engine: what the agent asks, in one place.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::RawFd;
+use std::os::unix::fs::MetadataExt;
+
+use stockade_enforcer_common::name::shared_map;
+use stockade_policy::NodeFacts;
+use stockade_policy::ir::{Namespace, PolicyId, ValidatedPolicy};
+
+use crate::cgroups;
+use crate::counters::{self, CountedRule, Counters};
+use crate::event::{DecodeError, Event};
+use crate::execute::{self, Failure, Installed, State};
+use crate::instance::{Attach, Identity};
+use crate::kernel::{Instance, Kernel, SLOTTED};
+use crate::legend::Memory;
+use crate::ops::{OpError, Slot};
+use crate::place::Node;
+use crate::planning::{self, Planned, Site};
+use crate::report::{ApplyReport, PolicyReport, Reason, Trouble};
+use crate::ring::Ring;
+use crate::rows::Rows;
+use crate::scope::ScopeSnapshot;
+use crate::start::{self, Found, Options, StartError, Started, shared_row};
+
+/// The engine of a node. Only one exists at a time.
+#[derive(Debug)]
+pub struct Engine {
+    started: Started,
+    options: Options,
+    facts: NodeFacts,
+    host_namespaces: BTreeMap<Namespace, u32>,
+    memory: Memory,
+    state: State,
+    ring: Ring,
+    /// The policies that are in force, as they were applied.
+    in_force: BTreeMap<PolicyId, ValidatedPolicy>,
+    /// By place: who has a hook there.
+    users: BTreeMap<Attach, BTreeSet<PolicyId>>,
+    /// Where each instance is, for those that this process has applied.
+    attaches: BTreeMap<String, Attach>,
+}
+
+/// What this node's kernel has and can do; the node's name and labels are for the caller to fill in. Asks without an engine,
+/// so that a node on which none can start still says why.
+#[must_use]
+pub fn facts() -> NodeFacts {
+    crate::facts::facts(crate::btf::KernelBtf::read().ok().as_ref())
+}
+
+impl Engine {
+    /// Starts, or says by name why it cannot. What an earlier agent left attached keeps enforcing throughout.
+    pub fn start(options: Options) -> Result<Self, StartError> {
+        let started = start::start(&options)?;
+        let mut memory = Memory::read(&options.state_dir);
+        let state = adopted_state(&started.kernel)?;
+        memory.generation = memory.generation.max(state.generation);
+        let ring = started.kernel.shared_directory.join(shared_map::EVENTS);
+        let ring = Ring::open(&ring).map_err(OpError::io("opening the event ring"))?;
+        let facts = crate::facts::facts(Some(&started.btf));
+        Ok(Self {
+            started,
+            options,
+            facts,
+            host_namespaces: host_namespaces(),
+            memory,
+            state,
+            ring,
+            in_force: BTreeMap::new(),
+            users: BTreeMap::new(),
+            attaches: BTreeMap::new(),
+        })
+    }
+
+    /// What was found at the start.
+    #[must_use]
+    pub fn found(&self) -> Found {
+        self.started.found
+    }
+
+    /// What this node's kernel has and can do.
+    #[must_use]
+    pub fn facts(&self) -> &NodeFacts {
+        &self.facts
+    }
+
+    /// Makes exactly `policies` true for who is on the node. A policy that fails keeps the version that is in force, and
+    /// the report says so; the others are not held up by it.
+    pub fn apply(&mut self, policies: &[ValidatedPolicy], snapshot: &ScopeSnapshot) -> ApplyReport {
+        let mut wanted: BTreeMap<PolicyId, &ValidatedPolicy> =
+            policies.iter().map(|policy| (policy.id.clone(), policy)).collect();
+        let old = std::mem::take(&mut self.in_force);
+        let mut failed: BTreeMap<PolicyId, Trouble> = BTreeMap::new();
+        let mut report = ApplyReport::default();
+        loop {
+            let list: Vec<&ValidatedPolicy> = wanted.values().copied().collect();
+            let planned = self.plan(&list, snapshot);
+            match execute::prepare(&mut self.started.kernel, &self.state, planned.desired.clone()) {
+                Ok(prepared) => {
+                    report.policies.clone_from(&planned.reports);
+                    self.in_force = planned_policies(&planned, &list);
+                    self.commit(planned, prepared, &mut report);
+                    break;
+                }
+                Err(failures) => {
+                    let troubles = blame(&failures, &planned);
+                    if !fall_back(&mut wanted, &old, &troubles, &mut failed) {
+                        report.policies = unchanged(policies, &planned, &old, &failures);
+                        report.trouble.extend(failures.iter().map(|failure| failure.error.to_string()));
+                        self.in_force = old;
+                        break;
+                    }
+                }
+            }
+        }
+        for (id, trouble) in failed {
+            let Some(policy) = policies.iter().find(|policy| policy.id == id) else { continue };
+            let in_force = self.in_force.get(&id).map(|policy| policy.generation);
+            let entry = report.policies.entry(id).or_insert_with(|| nothing(policy));
+            entry.generation_in_force = in_force;
+            entry.digest = stockade_policy::digest(policy);
+            entry.trouble = Some(trouble);
+        }
+        report
+    }
+
+    /// Takes in who is on the node. Pods whose set of policies is one that others have already cost map writes only.
+    pub fn set_scope(&mut self, snapshot: &ScopeSnapshot) -> ApplyReport {
+        let policies: Vec<ValidatedPolicy> = self.in_force.values().cloned().collect();
+        self.apply(&policies, snapshot)
+    }
+
+    fn plan(&mut self, policies: &[&ValidatedPolicy], snapshot: &ScopeSnapshot) -> Planned {
+        let site = Site {
+            node: Node { facts: &self.facts, btf: &self.started.btf },
+            base_digest: &self.started.kernel.base_digest,
+            host_namespaces: &self.host_namespaces,
+        };
+        planning::plan(policies, snapshot, &site, &mut self.memory)
+    }
+
+    fn commit(&mut self, planned: Planned, prepared: execute::Prepared, report: &mut ApplyReport) {
+        let Planned { desired: _, legends, assignment, mark_rows, marks: _, reports: _, users } = planned;
+        // The legend of the new generation is on disk before its first event can be.
+        for (name, mut legend) in legends {
+            let unchanged = prepared.keeps_rows(&name).then(|| self.state.hooks.get(&name)).flatten();
+            legend.generation = unchanged.map_or(prepared.generation(), |installed| installed.head.generation);
+            self.memory.add(&name, legend);
+        }
+        self.memory.generation = self.memory.generation.max(prepared.generation());
+        let note = |report: &mut ApplyReport, result: Result<(), String>| report.trouble.extend(result.err());
+        note(
+            report,
+            self.memory.write(&self.options.state_dir).map_err(|error| format!("writing the memory: {error}")),
+        );
+        note(report, self.write_marks(&mark_rows).map_err(|error| error.to_string()));
+        self.attaches.extend(prepared.attaches());
+        let committed = execute::commit(&mut self.started.kernel, &mut self.state, prepared);
+        for Failure { hook, error } in &committed.failures {
+            let attach = hook.as_ref().map(|specification| &specification.attach);
+            let of: BTreeSet<PolicyId> = match attach {
+                Some(attach) => users.get(attach).cloned().unwrap_or_default(),
+                None => users.values().flatten().cloned().collect(),
+            };
+            for id in of {
+                if let Some(entry) = report.policies.get_mut(&id) {
+                    entry.trouble = Some(trouble(error));
+                    entry.generation_in_force = None;
+                }
+            }
+        }
+        self.users = users;
+        // Classes have their rows now, so cgroups may refer to them.
+        note(report, cgroups::write(&self.started.kernel, &assignment.cgroups).map(drop).map_err(|e| e.to_string()));
+        let used: BTreeSet<u32> = assignment.cgroups.values().copied().collect();
+        self.memory.classes.retain(&used);
+    }
+
+    fn write_marks(&self, rows: &crate::rows::Table) -> Result<(), OpError> {
+        let map = self.started.kernel.shared(shared_map::MARK_BINARIES)?;
+        let failed = || OpError::io("writing the marks of binaries");
+        map.set_all(rows.iter().map(|(key, value)| (key.as_slice(), value.as_slice()))).map_err(failed())?;
+        for key in map.keys().map_err(failed())? {
+            if !rows.contains_key(&key) {
+                map.delete(&key).map_err(failed())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Becomes readable when there are events.
+    #[must_use]
+    pub fn events_fd(&self) -> RawFd {
+        self.ring.fd()
+    }
+
+    /// Takes at most `limit` events that are there now. A record that cannot be decoded is an error in its place.
+    pub fn poll_events(&mut self, limit: usize) -> Vec<Result<Event, DecodeError>> {
+        let Self { ring, memory, .. } = self;
+        std::iter::from_fn(|| ring.next(memory)).take(limit).collect()
+    }
+
+    /// What the programs have counted.
+    pub fn counters(&self) -> std::io::Result<Counters> {
+        let mut counted = self.started.kernel.counted()?;
+        for (name, installed) in &self.state.hooks {
+            let Some(instance) = self.started.kernel.instances.get(name) else { continue };
+            let Some(legend) = self.memory.legend(installed.identity.number, installed.head.generation) else {
+                continue;
+            };
+            for (number, rule) in &legend.rules {
+                let counts = counters::rule_counts(instance, Slot::from_index(installed.head.slot), *number)?;
+                counted.rules.push(CountedRule { rule: rule.clone(), generation: legend.generation, counts });
+            }
+        }
+        Ok(counted)
+    }
+
+    /// Reads back everything that is claimed: links and their programs, heads, rows.
+    pub fn verify(&self) -> Verification {
+        let mut verification = Verification::default();
+        for (name, installed) in &self.state.hooks {
+            let wrong = match self.started.kernel.instances.get(name) {
+                Some(instance) => instance.check(installed),
+                None => Some("it is not loaded".to_owned()),
+            };
+            if let Some(wrong) = wrong {
+                let users = self.attaches.get(name).and_then(|attach| self.users.get(attach));
+                let policies = users.cloned().unwrap_or_default();
+                verification.tampered.push(Tampered { hook: name.clone(), what: wrong, policies });
+            }
+        }
+        verification.base = start::check_base(&self.started.kernel).err();
+        verification
+    }
+
+    /// Detaches and unpins everything, and forgets.
+    pub fn detach_all(self) -> std::io::Result<()> {
+        let Self { started, options, ring, .. } = self;
+        drop(ring);
+        let Started { kernel, btf: _, found: _, lock } = started;
+        let result = kernel.pins.remove_all();
+        drop(lock);
+        match std::fs::remove_file(options.state_dir.join("engine.json")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => result.and(Err(error)),
+            _ => result,
+        }
+    }
+}
+
+/// What reading back found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Verification {
+    /// Hook instances that are not what they are claimed to be.
+    pub tampered: Vec<Tampered>,
+    /// What is wrong with process tracking or shared maps.
+    pub base: Option<String>,
+}
+
+/// A hook instance that somebody has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tampered {
+    /// Which.
+    pub hook: String,
+    /// What is not as it was put.
+    pub what: String,
+    /// Whose rules are there.
+    pub policies: BTreeSet<PolicyId>,
+}
+
+/// What is installed, read from the pins of an earlier agent.
+fn adopted_state(kernel: &Kernel) -> Result<State, OpError> {
+    let row = shared_row(kernel)?;
+    let mut state = State::default();
+    for (name, instance) in &kernel.instances {
+        let head = instance.head().map_err(OpError::io(format!("reading the head of {name}")))?;
+        let Some(head) = head else { continue };
+        let identity = Identity { name: name.clone(), number: crate::instance::number_of(name) };
+        let rows = instance.rows(head).map_err(OpError::io(format!("reading the rows of {name}")))?;
+        state.generation = state.generation.max(head.generation);
+        state.hooks.insert(name.clone(), Installed { identity, head, digest: rows.digest() });
+    }
+    if row.binary_generation != 0 {
+        let slot = Slot::from_index(row.binary_slot);
+        state.binary_slot = Some(slot);
+        state.binary_generation = row.binary_generation;
+        state.binaries = kernel.binaries(slot).map_err(OpError::io("reading the tables of binaries"))?;
+    }
+    Ok(state)
+}
+
+impl Instance {
+    /// The rows of the slot that `head` names, read from the kernel.
+    pub fn rows(&self, head: stockade_enforcer_common::head::Head) -> std::io::Result<Rows> {
+        let slot = Slot::from_index(head.slot);
+        let tables = SLOTTED.iter().map(|name| Ok((*name, self.table(name, slot)?))).collect::<std::io::Result<_>>()?;
+        Ok(Rows { head, tables })
+    }
+
+    /// What is not as `installed` claims.
+    fn check(&self, installed: &Installed) -> Option<String> {
+        use std::os::fd::AsFd;
+        let check = || -> std::io::Result<Option<String>> {
+            let program = crate::sys::prog_info(self.program.as_fd())?;
+            match crate::attach::attached(&self.directory)? {
+                None => return Ok(Some("its link is gone".into())),
+                Some(crate::attach::Attached::Link(link)) if link.program != program.id => {
+                    return Ok(Some("its link runs another program".into()));
+                }
+                Some(_) => {}
+            }
+            let head = self.head()?;
+            if head.as_ref() != Some(&installed.head) {
+                return Ok(Some("its head is not the one that was put into force".into()));
+            }
+            let rows = self.rows(installed.head)?;
+            Ok((rows.digest() != installed.digest).then(|| "its rows are not those that were written".into()))
+        };
+        check().unwrap_or_else(|error| Some(format!("it cannot be read back: {error}")))
+    }
+}
+
+/// Which policies are to blame for failures.
+fn blame(failures: &[Failure], planned: &Planned) -> BTreeMap<PolicyId, Trouble> {
+    let mut troubles = BTreeMap::new();
+    for Failure { hook, error } in failures {
+        let users = hook.as_ref().and_then(|specification| planned.users.get(&specification.attach));
+        for id in users.into_iter().flatten() {
+            troubles.entry(id.clone()).or_insert_with(|| trouble(error));
+        }
+    }
+    troubles
+}
+
+/// Puts the versions in force in the place of those that failed, or leaves them out. `false`: nothing more can be done.
+fn fall_back<'a>(
+    wanted: &mut BTreeMap<PolicyId, &'a ValidatedPolicy>,
+    old: &'a BTreeMap<PolicyId, ValidatedPolicy>,
+    troubles: &BTreeMap<PolicyId, Trouble>,
+    failed: &mut BTreeMap<PolicyId, Trouble>,
+) -> bool {
+    let changed: Vec<PolicyId> = troubles
+        .keys()
+        .filter(|id| wanted.get(id).is_some_and(|policy| old.get(id).is_none_or(|old| old != *policy)))
+        .cloned()
+        .collect();
+    for id in &changed {
+        match old.get(id) {
+            Some(old) => drop(wanted.insert(id.clone(), old)),
+            None => drop(wanted.remove(id)),
+        }
+        if let Some(trouble) = troubles.get(id) {
+            failed.entry(id.clone()).or_insert_with(|| trouble.clone());
+        }
+    }
+    !changed.is_empty()
+}
+
+fn planned_policies(planned: &Planned, policies: &[&ValidatedPolicy]) -> BTreeMap<PolicyId, ValidatedPolicy> {
+    let in_force = |id: &PolicyId| planned.reports.get(id).is_some_and(|report| report.trouble.is_none());
+    policies.iter().filter(|policy| in_force(&policy.id)).map(|policy| (policy.id.clone(), (*policy).clone())).collect()
+}
+
+/// Reports when nothing could be changed.
+fn unchanged(
+    policies: &[ValidatedPolicy],
+    planned: &Planned,
+    old: &BTreeMap<PolicyId, ValidatedPolicy>,
+    failures: &[Failure],
+) -> BTreeMap<PolicyId, PolicyReport> {
+    let why = failures.first().map(|failure| trouble(&failure.error));
+    let report = |policy: &ValidatedPolicy| {
+        let planned = planned.reports.get(&policy.id).cloned().unwrap_or_else(|| nothing(policy));
+        let generation_in_force = old.get(&policy.id).map(|policy| policy.generation);
+        let is_old = old.get(&policy.id) == Some(policy);
+        let trouble = if is_old { None } else { planned.trouble.clone().or_else(|| why.clone()) };
+        (policy.id.clone(), PolicyReport { generation_in_force, trouble, ..planned })
+    };
+    policies.iter().map(report).collect()
+}
+
+fn nothing(policy: &ValidatedPolicy) -> PolicyReport {
+    PolicyReport {
+        generation_in_force: None,
+        digest: stockade_policy::digest(policy),
+        strength: None,
+        trouble: None,
+        hooks: Vec::new(),
+    }
+}
+
+fn trouble(error: &OpError) -> Trouble {
+    let reason = match error {
+        OpError::Load(_) => Reason::LoadFailed,
+        OpError::Attach(crate::attach::AttachError::TrampolineFull(_)) => Reason::TrampolineFull,
+        OpError::Attach(crate::attach::AttachError::NoTarget(_)) => Reason::HookUnavailable,
+        OpError::Attach(_) => Reason::AttachFailed,
+        OpError::Io { .. } | OpError::Unknown(_) => Reason::MapFailed,
+        OpError::ReadBack(_) => Reason::ReadBackFailed,
+    };
+    Trouble { reason, message: error.to_string() }
+}
+
+/// The inode numbers of pid 1's namespaces, as far as this process may look at them.
+fn host_namespaces() -> BTreeMap<Namespace, u32> {
+    let kinds = [
+        (Namespace::Uts, "uts"),
+        (Namespace::Ipc, "ipc"),
+        (Namespace::Mnt, "mnt"),
+        (Namespace::Pid, "pid"),
+        (Namespace::PidForChildren, "pid_for_children"),
+        (Namespace::Net, "net"),
+        (Namespace::Time, "time"),
+        (Namespace::TimeForChildren, "time_for_children"),
+        (Namespace::Cgroup, "cgroup"),
+        (Namespace::User, "user"),
+    ];
+    let inode = |name: &str| std::fs::metadata(format!("/proc/1/ns/{name}")).ok();
+    kinds.into_iter().filter_map(|(kind, name)| Some((kind, u32::try_from(inode(name)?.ino()).ok()?))).collect()
+}
