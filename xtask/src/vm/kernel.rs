@@ -28,15 +28,15 @@ pub(crate) struct Image {
 
 /// The kernel that `versions.toml` describes, from the cache or from the mirror.
 pub(crate) fn image(cache: &Cache, kernel: &Kernel) -> Result<Image> {
-    let inputs = Inputs::new().text("suite", &kernel.suite).text("package", &kernel.package);
+    let inputs =
+        Inputs::new().text("suite", &kernel.suite).text("package", &kernel.package).text("layout", "vmlinuz, lib");
     let title = format!("kernel {} from Debian {}", kernel.name, kernel.suite);
     let folder = cache.artifact("kernels", &title, inputs, |build| fetch(build, kernel))?;
     let release = fs::read_to_string(folder.join("release")).context("the cached kernel has no name")?;
-    let modules = ["usr/lib/modules", "lib/modules"].map(|modules| folder.join(modules).join(&release));
     Ok(Image {
         name: kernel.name.clone(),
-        vmlinuz: folder.join(format!("boot/vmlinuz-{release}")),
-        modules: modules.into_iter().find(|folder| folder.is_dir()).context("the cached kernel has no modules")?,
+        vmlinuz: folder.join("vmlinuz"),
+        modules: folder.join("lib/modules").join(&release),
         release,
     })
 }
@@ -58,13 +58,27 @@ fn fetch(build: &Build<'_>, kernel: &Kernel) -> Result<()> {
     let debs = build.folder.join("debs");
     fs::create_dir(&debs)?;
     apt.run("apt-get").arg("download").args(&packages).current_dir(&debs).run()?;
+    let tree = build.folder.join("tree");
     for deb in fs::read_dir(&debs)? {
-        Run::new("dpkg-deb").arg("-x").arg(deb?.path()).arg(build.folder).log(build.log).run()?;
+        Run::new("dpkg-deb").arg("-x").arg(deb?.path()).arg(&tree).log(build.log).run()?;
     }
+    keep(&tree, build.folder, &release)?;
     fs::write(build.folder.join("release"), &release)?;
-    ensure!(build.folder.join(format!("boot/vmlinuz-{release}")).is_file(), "{} hold no kernel", packages.join(", "));
-    fs::remove_dir_all(&debs)?;
-    fs::remove_dir_all(build.folder.join("apt"))?;
+    for scratch in [&debs, &tree, &build.folder.join("apt")] {
+        fs::remove_dir_all(scratch)?;
+    }
+    Ok(())
+}
+
+/// Moves the kernel and its modules to one place: Debian has changed theirs twice.
+fn keep(tree: &Path, folder: &Path, release: &str) -> Result<()> {
+    let vmlinuz = [format!("boot/vmlinuz-{release}"), format!("usr/lib/modules/{release}/vmlinuz")];
+    let vmlinuz = vmlinuz.map(|path| tree.join(path)).into_iter().find(|path| path.is_file());
+    fs::rename(vmlinuz.context("the packages hold no kernel")?, folder.join("vmlinuz"))?;
+    let modules = ["lib/modules", "usr/lib/modules"].map(|path| tree.join(path).join(release));
+    let modules = modules.into_iter().find(|path| path.is_dir()).context("the packages hold no modules")?;
+    fs::create_dir_all(folder.join("lib/modules"))?;
+    fs::rename(modules, folder.join("lib/modules").join(release))?;
     Ok(())
 }
 
