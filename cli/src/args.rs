@@ -1,0 +1,115 @@
+//! The command line.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Judge tracing policies, and see what a cluster does about them.
+#[derive(Debug, Parser)]
+#[command(name = "stockade", bin_name = program_name(), version, max_term_width = 100, after_help = "Exit status: 0 nothing refused, 1 something is, 2 it could not be found out.")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Say what the admission webhook would say about policies in files, without a cluster
+    Lint(LintArgs),
+    /// Show what each node does about the policies of the cluster
+    Status(StatusArgs),
+    /// Print the version
+    Version(VersionArgs),
+    /// Print a completion script: source <(stockade completions bash)
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct LintArgs {
+    /// YAML or JSON files, directories of them, or - for standard input
+    #[arg(required = true, value_name = "FILE", value_hint = clap::ValueHint::AnyPath)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Look into directories below the given ones, too
+    #[arg(short = 'R', long)]
+    pub(crate) recursive: bool,
+    /// How to print what was found
+    #[arg(short, long, value_enum, default_value_t = LintFormat::Text)]
+    pub(crate) output: LintFormat,
+    /// What makes the exit status 1
+    #[arg(long, value_enum, default_value_t = FailOn::Fault, value_name = "WHAT")]
+    pub(crate) fail_on: FailOn,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LintFormat {
+    /// For people: each fault below the line that it is about
+    Text,
+    /// One JSON object
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FailOn {
+    /// What admission refuses
+    Fault,
+    /// What is doubtful, as well
+    Warning,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct StatusArgs {
+    /// Only this policy, node by node: NAME, KIND/NAME
+    #[arg(value_name = "POLICY")]
+    pub(crate) policy: Option<String>,
+    /// Only policies of this namespace; without it, the namespace of the context for a namespaced policy by name
+    #[arg(short, long, conflicts_with = "all_namespaces")]
+    pub(crate) namespace: Option<String>,
+    /// Policies of all namespaces (the default without a policy's name)
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+    /// How to print it
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<StatusFormat>,
+    /// The kubeconfig to use
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig to use
+    #[arg(long)]
+    pub(crate) context: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StatusFormat {
+    /// More columns
+    Wide,
+    /// One JSON object
+    Json,
+    /// The same as YAML
+    Yaml,
+    /// Only the names, as kubectl takes them
+    Name,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct VersionArgs {
+    /// How to print it
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<VersionFormat>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum VersionFormat {
+    /// One JSON object
+    Json,
+}
+
+/// How the user called us: `stockade`, or `kubectl stockade` when started as a plugin.
+pub(crate) fn program_name() -> &'static str {
+    let started_as = std::env::args_os().next();
+    let stem = started_as.as_deref().map(Path::new).and_then(Path::file_stem);
+    if stem.is_some_and(|stem| stem == "kubectl-stockade") { "kubectl stockade" } else { "stockade" }
+}

@@ -1,0 +1,5 @@
+//! `stockade`.
+
+fn main() -> std::process::ExitCode {
+    stockade_cli::main()
+}

@@ -1,0 +1,77 @@
+//! A text → the documents in it, cut as kubectl cuts them: at lines `---`, each one read for itself, so that one which
+//! cannot be read does not hide the others.
+
+use std::ops::Range;
+
+use serde_saphyr::{DefaultMessageFormatter, DuplicateKeyPolicy, MessageFormatter as _, Options};
+
+use crate::tree::Tree;
+
+/// One YAML document that says something.
+#[derive(Debug)]
+pub(crate) struct Document {
+    /// Where it begins in the text.
+    pub(crate) start: usize,
+    pub(crate) content: Result<Tree, Unreadable>,
+}
+
+/// Why a document cannot be read.
+#[derive(Debug)]
+pub(crate) struct Unreadable {
+    pub(crate) message: String,
+    /// Bytes of the document.
+    pub(crate) place: Range<usize>,
+}
+
+/// The documents of `text`, without those that are empty or only comments.
+pub(crate) fn documents(text: &str) -> Vec<Document> {
+    cut(text).into_iter().filter_map(|range| read(text, range)).collect()
+}
+
+/// The texts between lines that begin with `---` and say nothing else.
+fn cut(text: &str) -> Vec<Range<usize>> {
+    let mut ranges = Vec::new();
+    let (mut start, mut at) = (0, 0);
+    for line in text.split_inclusive('\n') {
+        let rest = line.strip_prefix("---").map(str::trim);
+        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('#')) {
+            ranges.push(start..at);
+            start = at + line.len();
+        }
+        at += line.len();
+    }
+    ranges.push(start..at);
+    ranges
+}
+
+fn read(text: &str, range: Range<usize>) -> Option<Document> {
+    let start = range.start;
+    let body = text.get(range)?;
+    let content = serde_saphyr::from_multiple_with_options::<Tree>(body, options());
+    let content = match content {
+        Ok(mut trees) if trees.len() <= 1 => Ok(trees.pop()?),
+        Ok(_) => Err(Unreadable {
+            message: "several documents that no line --- separates".into(),
+            place: 0..body.lines().next().map_or(0, str::len),
+        }),
+        Err(error) => Err(unreadable(&error, body)),
+    };
+    Some(Document { start, content })
+}
+
+fn options() -> Options {
+    serde_saphyr::options! {
+        // As kubectl reads them: 0755 is an octal number, yes is true.
+        legacy_octal_numbers: true,
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        with_snippet: false,
+    }
+}
+
+fn unreadable(error: &serde_saphyr::Error, body: &str) -> Unreadable {
+    let message = DefaultMessageFormatter.format_message(error).into_owned();
+    let span = error.location().map(|location| location.span()).unwrap_or_default();
+    let start = span.byte_offset().and_then(|at| usize::try_from(at).ok()).unwrap_or(0).min(body.len());
+    let len = span.byte_len().and_then(|len| usize::try_from(len).ok()).unwrap_or(0);
+    Unreadable { message, place: start..start.saturating_add(len).min(body.len()) }
+}

@@ -1,0 +1,156 @@
+//! Documents → entries of the report.
+
+use std::ops::Range;
+
+use serde_json::Value;
+use stockade_crds::{SchemaFault, schema_faults};
+use stockade_policy::{Fault, judge};
+
+use super::report::{Entry, Finding, Report};
+use crate::document::{Document, documents};
+use crate::source::Source;
+use crate::tree::Tree;
+
+/// Judges every policy in `source`, the `index`th of the run.
+pub(crate) fn judge_source(source: &Source, index: usize, report: &mut Report) {
+    for document in documents(&source.text) {
+        let reader = Reader { source, index, start: document.start };
+        reader.document(&document, report);
+    }
+}
+
+/// What about an object decides whether it is judged.
+enum Nature {
+    /// A policy, or meant to be one.
+    Policy,
+    /// A list of objects.
+    List,
+    /// A Kubernetes object of another kind.
+    Other,
+    /// No Kubernetes object.
+    Nothing,
+}
+
+struct Reader<'a> {
+    source: &'a Source,
+    index: usize,
+    /// Where the document begins in the source.
+    start: usize,
+}
+
+impl Reader<'_> {
+    fn document(&self, document: &Document, report: &mut Report) {
+        match &document.content {
+            Ok(tree) => self.object(tree, report),
+            Err(why) => {
+                let fault =
+                    Fault { path: String::new(), code: "Syntax", message: why.message.clone(), help: String::new() };
+                self.unjudged(self.finding(fault, why.place.clone()), report);
+            }
+        }
+    }
+
+    fn object(&self, tree: &Tree, report: &mut Report) {
+        let value = tree.to_value();
+        match nature(&value) {
+            Nature::Policy => report.entries.push(self.policy(tree, &value)),
+            Nature::Other => report.skipped += 1,
+            Nature::List => tree.elements_of("items").iter().for_each(|item| self.object(item, report)),
+            Nature::Nothing if self.source.found => report.skipped += 1,
+            Nature::Nothing => {
+                let fault = Fault {
+                    path: String::new(),
+                    code: "NoKind",
+                    message: "this is no Kubernetes object: it does not say apiVersion and kind".into(),
+                    help: "begin it with apiVersion: cilium.io/v1alpha1 and kind: TracingPolicy".into(),
+                };
+                self.unjudged(self.finding(fault, tree.place_of("")), report);
+            }
+        }
+    }
+
+    fn policy(&self, tree: &Tree, value: &Value) -> Entry {
+        let judgement = judge(value);
+        let mut faults: Vec<_> = judgement.faults.into_iter().map(|f| self.found(f, tree)).collect();
+        // What both find is said once, in the words of the one that knows more.
+        let also = schema_faults(value).into_iter().map(from_schema).map(|f| self.found(f, tree));
+        let also: Vec<_> = also.filter(|f| faults.iter().all(|known| known.path != f.path)).collect();
+        faults.extend(also);
+        faults.extend(tree.repeated_keys().into_iter().map(|(path, place)| self.repeated(path, place)));
+        faults.sort_by_key(|f| (f.line, f.column));
+        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        Entry {
+            file: self.source.name.clone(),
+            kind: text("/kind"),
+            namespace: text("/metadata/namespace"),
+            name: text("/metadata/name").or_else(|| text("/metadata/generateName")),
+            accepted: faults.is_empty(),
+            faults,
+            warnings: judgement.warnings.into_iter().map(|f| self.found(f, tree)).collect(),
+            judged: true,
+            source: Some(self.index),
+        }
+    }
+
+    fn repeated(&self, path: String, place: Range<usize>) -> Finding {
+        let fault = Fault {
+            path,
+            code: "DuplicateKey",
+            message: "this field is written twice; only the last one would count".into(),
+            help: "remove one of them".into(),
+        };
+        self.finding(fault, place)
+    }
+
+    fn unjudged(&self, why: Finding, report: &mut Report) {
+        report.entries.push(Entry::unjudged(self.source.name.clone(), Some(self.index), why));
+    }
+
+    fn found(&self, fault: Fault, tree: &Tree) -> Finding {
+        let place = match fault.code {
+            "UnknownField" => tree.key_place_of(&fault.path),
+            _ => tree.place_of(&fault.path),
+        };
+        self.finding(fault, place)
+    }
+
+    /// `place` is in bytes of the document.
+    fn finding(&self, fault: Fault, place: Range<usize>) -> Finding {
+        let place = self.start + place.start..self.start + place.end;
+        let (line, column) = line_and_column(&self.source.text, place.start);
+        let Fault { path, code, message, help } = fault;
+        Finding { path, code, message, help, line, column, place }
+    }
+}
+
+fn from_schema(fault: SchemaFault) -> Fault {
+    let SchemaFault { path, code, message, help } = fault;
+    Fault { path, code, message, help }
+}
+
+fn nature(value: &Value) -> Nature {
+    let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    if kind.is_empty() && api_version.is_empty() {
+        return Nature::Nothing;
+    }
+    let ours = stockade_crds::PolicyKind::from_kind(kind).is_some();
+    let nearly = api_version.starts_with("cilium.io/") && kind.to_lowercase().contains("tracing");
+    if kind.ends_with("List") && value.get("items").is_some() {
+        Nature::List
+    } else if ours || nearly {
+        Nature::Policy
+    } else if kind.is_empty() || api_version.is_empty() {
+        Nature::Nothing
+    } else {
+        Nature::Other
+    }
+}
+
+/// Both from 1; the column in code points.
+fn line_and_column(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    (line, column)
+}

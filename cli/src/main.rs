@@ -1,3 +1,0 @@
-//! The stockade command: lint and status.
-
-fn main() {}

@@ -1,0 +1,106 @@
+//! The files to judge.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use crate::args::LintArgs;
+
+/// A text and where it comes from.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// As the user named it.
+    pub(crate) name: String,
+    pub(crate) text: String,
+    /// Found in a directory, not named: what is no Kubernetes object there is none of our business.
+    pub(crate) found: bool,
+}
+
+/// Why there is no text.
+#[derive(Debug)]
+pub(crate) enum SourceError {
+    Unreadable { path: PathBuf, error: std::io::Error },
+    NotText { name: String, at: usize },
+    Empty { path: PathBuf },
+}
+
+impl SourceError {
+    /// As the user named it.
+    pub(crate) fn file(&self) -> String {
+        match self {
+            Self::Unreadable { path, .. } | Self::Empty { path } => path.display().to_string(),
+            Self::NotText { name, .. } => name.clone(),
+        }
+    }
+
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Unreadable { error, .. } => format!("cannot be read: {error}"),
+            Self::NotText { at, .. } => format!("is not text: byte {at} is not UTF-8"),
+            Self::Empty { .. } => "has no .yaml, .yml or .json file in it".into(),
+        }
+    }
+}
+
+/// Every source that the arguments name, in their order; those of a directory by name.
+pub(crate) fn read_all(args: &LintArgs) -> Vec<Result<Source, SourceError>> {
+    args.files.iter().flat_map(|path| read_one(path, args.recursive)).collect()
+}
+
+fn read_one(path: &Path, recursive: bool) -> Vec<Result<Source, SourceError>> {
+    if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        return vec![match std::io::stdin().lock().read_to_end(&mut bytes) {
+            Ok(_) => text("<stdin>".into(), bytes),
+            Err(error) => Err(SourceError::Unreadable { path: path.into(), error }),
+        }];
+    }
+    if !path.is_dir() {
+        return vec![file(path)];
+    }
+    let mut files = Vec::new();
+    if let Err((path, error)) = collect(path, recursive, &mut files) {
+        return vec![Err(SourceError::Unreadable { path, error })];
+    }
+    if files.is_empty() {
+        return vec![Err(SourceError::Empty { path: path.into() })];
+    }
+    files.sort();
+    files.iter().map(|path| file(path).map(|source| Source { found: true, ..source })).collect()
+}
+
+fn collect(dir: &Path, recursive: bool, files: &mut Vec<PathBuf>) -> Result<(), (PathBuf, std::io::Error)> {
+    let at = |error| (dir.to_owned(), error);
+    for entry in fs::read_dir(dir).map_err(at)? {
+        let entry = entry.map_err(at)?;
+        let path = entry.path();
+        // Not followed: a link to a directory above would never end.
+        if entry.file_type().map_err(at)?.is_dir() {
+            if recursive {
+                collect(&path, recursive, files)?;
+            }
+        } else if ["yaml", "yml", "json"].iter().any(|known| path.extension() == Some(OsStr::new(known))) {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn file(path: &Path) -> Result<Source, SourceError> {
+    let bytes = fs::read(path).map_err(|error| SourceError::Unreadable { path: path.into(), error })?;
+    text(path.display().to_string(), bytes)
+}
+
+/// As UTF-8, without the byte order mark with which some editors begin a file.
+fn text(name: String, bytes: Vec<u8>) -> Result<Source, SourceError> {
+    match String::from_utf8(bytes) {
+        Ok(mut text) => {
+            if text.starts_with('\u{feff}') {
+                text.drain(..'\u{feff}'.len_utf8());
+            }
+            Ok(Source { name, text, found: false })
+        }
+        Err(error) => Err(SourceError::NotText { name, at: error.utf8_error().valid_up_to() }),
+    }
+}

@@ -1,0 +1,232 @@
+//! YAML with the place of every key and value, so that a fault's field path leads back to what was written.
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use serde_saphyr::Spanned;
+
+/// A value as it was written.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    kind: Kind,
+    /// Bytes of the document's text; empty where the parser does not say.
+    place: Range<usize>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Scalar(Value),
+    List(Vec<Tree>),
+    /// In written order, repeated keys included.
+    Fields(Vec<(Key, Tree)>),
+}
+
+#[derive(Debug)]
+struct Key {
+    name: String,
+    place: Range<usize>,
+}
+
+impl Tree {
+    /// The value alone; of a repeated key the last one, which is what other readers take.
+    pub(crate) fn to_value(&self) -> Value {
+        match &self.kind {
+            Kind::Scalar(value) => value.clone(),
+            Kind::List(items) => items.iter().map(Self::to_value).collect(),
+            Kind::Fields(fields) => {
+                fields.iter().map(|(key, tree)| (key.name.clone(), tree.to_value())).collect::<Map<_, _>>().into()
+            }
+        }
+    }
+
+    /// The element of a field that is a list: for `kind: List`.
+    pub(crate) fn elements_of(&self, field: &str) -> &[Tree] {
+        match self.field(field).map(|(_, tree)| &tree.kind) {
+            Some(Kind::List(items)) => items,
+            _ => &[],
+        }
+    }
+
+    /// Every key that is written twice in one object: the later one's path and place.
+    pub(crate) fn repeated_keys(&self) -> Vec<(String, Range<usize>)> {
+        let mut found = Vec::new();
+        self.collect_repeated("", &mut found);
+        found
+    }
+
+    fn collect_repeated(&self, path: &str, found: &mut Vec<(String, Range<usize>)>) {
+        match &self.kind {
+            Kind::Scalar(_) => {}
+            Kind::List(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    item.collect_repeated(&format!("{path}[{index}]"), found);
+                }
+            }
+            Kind::Fields(fields) => {
+                for (index, (key, tree)) in fields.iter().enumerate() {
+                    let below = if path.is_empty() { key.name.clone() } else { format!("{path}.{}", key.name) };
+                    if fields.iter().take(index).any(|(earlier, _)| earlier.name == key.name) {
+                        found.push((below.clone(), key.place.clone()));
+                    }
+                    tree.collect_repeated(&below, found);
+                }
+            }
+        }
+    }
+
+    /// Where `path` (`spec.kprobes[0].call`) is written; if it is not, the innermost thing around it that is. A scalar is
+    /// its own place; what has parts is shown at its key.
+    pub(crate) fn place_of(&self, path: &str) -> Range<usize> {
+        self.find(path, false).unwrap_or_else(|| self.beginning())
+    }
+
+    /// The same, but a field is always shown at its key: for what is wrong with the field, whatever its value.
+    pub(crate) fn key_place_of(&self, path: &str) -> Range<usize> {
+        self.find(path, true).unwrap_or_else(|| self.beginning())
+    }
+
+    fn find(&self, path: &str, at_key: bool) -> Option<Range<usize>> {
+        if path.is_empty() {
+            return None;
+        }
+        match &self.kind {
+            Kind::Scalar(_) => None,
+            Kind::List(items) => {
+                let (index, rest) = path.strip_prefix('[')?.split_once(']')?;
+                let item = items.get(index.parse::<usize>().ok()?)?;
+                let rest = rest.strip_prefix('.').unwrap_or(rest);
+                Some(item.find(rest, at_key).unwrap_or_else(|| item.beginning()))
+            }
+            Kind::Fields(fields) => {
+                // Keys may contain dots and brackets: the longest that fits is meant. Of equal ones, the last counts.
+                let fits = |key: &str| {
+                    path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+                };
+                let (key, tree) =
+                    fields.iter().filter(|(key, _)| fits(&key.name)).max_by_key(|(key, _)| key.name.len())?;
+                let rest = path.strip_prefix(key.name.as_str()).unwrap_or_default();
+                let rest = rest.strip_prefix('.').unwrap_or(rest);
+                Some(tree.find(rest, at_key).unwrap_or_else(|| match &tree.kind {
+                    Kind::Scalar(_) if !at_key && rest.is_empty() && !tree.place.is_empty() => tree.place.clone(),
+                    _ => key.place.clone(),
+                }))
+            }
+        }
+    }
+
+    /// Where it begins to say something.
+    fn beginning(&self) -> Range<usize> {
+        match &self.kind {
+            Kind::Scalar(_) => self.place.clone(),
+            Kind::List(items) => items.first().map_or_else(|| self.place.clone(), Self::beginning),
+            Kind::Fields(fields) => fields.first().map_or_else(|| self.place.clone(), |(key, _)| key.place.clone()),
+        }
+    }
+
+    fn field(&self, name: &str) -> Option<&(Key, Tree)> {
+        match &self.kind {
+            Kind::Fields(fields) => fields.iter().rfind(|(key, _)| key.name == name),
+            _ => None,
+        }
+    }
+}
+
+fn place<T>(spanned: &Spanned<T>) -> Range<usize> {
+    let span = spanned.referenced.span();
+    let start = span.byte_offset().and_then(|at| usize::try_from(at).ok()).unwrap_or(0);
+    let len = span.byte_len().and_then(|len| usize::try_from(len).ok()).unwrap_or(0);
+    start..start.saturating_add(len)
+}
+
+impl<'de> Deserialize<'de> for Tree {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<Kind>::deserialize(deserializer)?;
+        let place = place(&spanned);
+        Ok(Self { kind: spanned.value, place })
+    }
+}
+
+impl<'de> Deserialize<'de> for Kind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(KindVisitor)
+    }
+}
+
+struct KindVisitor;
+
+impl<'de> Visitor<'de> for KindVisitor {
+    type Value = Kind;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value that JSON has, too")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Kind, E> {
+        Ok(Kind::Scalar(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Kind, E> {
+        Ok(Kind::Scalar(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Kind, E> {
+        Ok(Kind::Scalar(value.into()))
+    }
+
+    fn visit_i128<E: de::Error>(self, value: i128) -> Result<Kind, E> {
+        large(value.to_string().parse().ok())
+    }
+
+    fn visit_u128<E: de::Error>(self, value: u128) -> Result<Kind, E> {
+        large(value.to_string().parse().ok())
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Kind, E> {
+        large(Some(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Kind, E> {
+        Ok(Kind::Scalar(value.into()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Kind, E> {
+        Ok(Kind::Scalar(value.into()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Kind, E> {
+        Ok(Kind::Scalar(Value::Null))
+    }
+
+    fn visit_none<E>(self) -> Result<Kind, E> {
+        Ok(Kind::Scalar(Value::Null))
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Kind, D::Error> {
+        Kind::deserialize(deserializer)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Kind, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(Kind::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Kind, A::Error> {
+        let mut fields = Vec::new();
+        while let Some(key) = access.next_key::<Spanned<String>>()? {
+            let place = place(&key);
+            fields.push((Key { name: key.value, place }, access.next_value()?));
+        }
+        Ok(Kind::Fields(fields))
+    }
+}
+
+/// What JSON numbers can say of a number that is no 64-bit integer.
+fn large<E: de::Error>(value: Option<f64>) -> Result<Kind, E> {
+    let number = value.and_then(Number::from_f64).ok_or_else(|| E::custom("JSON has no such number"))?;
+    Ok(Kind::Scalar(Value::Number(number)))
+}
