@@ -1,67 +1,51 @@
-//! Every document below `testdata/policies` means what its place says: those in `valid` are accepted, those in `invalid`
-//! have exactly the faults and warnings listed beside them.
+//! Every document below `testdata/policies` means what its place says: those in `valid` are accepted without a remark, those
+//! in `invalid` have exactly the faults and warnings listed beside them.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot read its documents must fail")]
 
-use std::collections::BTreeMap;
+mod documents;
+
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde_json::Value;
-use stockade_policy::fault::Fault;
+use serde::Deserialize;
+use serde_json::json;
+use stockade_policy::fault::{Fault, codes};
 use stockade_policy::judge;
 
-/// Where the documents are.
-fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/policies").join(name)
+/// `NAME.faults.json`: what is expected of `NAME.yaml`.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Expected {
+    faults: Vec<Place>,
+    warnings: Vec<Place>,
 }
 
-fn documents(name: &str) -> BTreeMap<String, PathBuf> {
-    let mut documents = BTreeMap::new();
-    for entry in fs::read_dir(folder(name)).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "yaml") {
-            documents.insert(path.file_stem().unwrap().to_string_lossy().into_owned(), path);
-        }
-    }
-    assert!(!documents.is_empty(), "no documents in {name}");
-    documents
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Place {
+    path: String,
+    code: String,
 }
 
-fn read(path: &Path) -> Value {
-    let text = fs::read_to_string(path).unwrap();
-    serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+fn places(faults: &[Fault]) -> Vec<Place> {
+    faults.iter().map(|fault| Place { path: fault.path.clone(), code: fault.code.to_owned() }).collect()
 }
 
-/// `path code`, one a line, as in the `.faults.json` files.
-fn lines(faults: &[Fault]) -> Vec<(String, String)> {
-    faults.iter().map(|fault| (fault.path.clone(), fault.code.to_owned())).collect()
+fn expected(document: &Path) -> Expected {
+    let path = document.with_extension("faults.json");
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn show(faults: &[Fault]) -> String {
     faults.iter().map(|fault| format!("\n  {fault}")).collect()
 }
 
-/// `NAME.faults.json`: what is expected of `NAME.yaml`.
-fn expected(document: &Path) -> (Vec<(String, String)>, Vec<(String, String)>) {
-    let path = document.with_extension("faults.json");
-    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let value: Value = serde_json::from_str(&text).unwrap();
-    let list = |name: &str| {
-        let entries = value.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
-        entries
-            .iter()
-            .map(|entry| {
-                let text = |field: &str| entry.get(field).and_then(Value::as_str).unwrap().to_owned();
-                (text("path"), text("code"))
-            })
-            .collect()
-    };
-    (list("faults"), list("warnings"))
-}
-
 #[test]
 fn valid_documents_are_accepted_without_a_remark() {
-    for (name, path) in documents("valid") {
-        let judgement = judge(&read(&path));
+    for (name, path) in documents::all("valid") {
+        let judgement = judge(&documents::read(&path));
         assert!(judgement.faults.is_empty(), "{name} has faults:{}", show(&judgement.faults));
         assert!(judgement.warnings.is_empty(), "{name} has warnings:{}", show(&judgement.warnings));
         assert!(judgement.policy.is_some(), "{name} means nothing");
@@ -70,11 +54,100 @@ fn valid_documents_are_accepted_without_a_remark() {
 
 #[test]
 fn invalid_documents_have_exactly_the_faults_beside_them() {
-    for (name, path) in documents("invalid") {
-        let judgement = judge(&read(&path));
-        let (faults, warnings) = expected(&path);
-        assert_eq!(lines(&judgement.faults), faults, "{name}:{}", show(&judgement.faults));
-        assert_eq!(lines(&judgement.warnings), warnings, "{name}:{}", show(&judgement.warnings));
-        assert_eq!(judgement.policy.is_some(), faults.is_empty(), "{name}");
+    for (name, path) in documents::all("invalid") {
+        let judgement = judge(&documents::read(&path));
+        let expected = expected(&path);
+        assert_eq!(places(&judgement.faults), expected.faults, "{name}:{}", show(&judgement.faults));
+        assert_eq!(places(&judgement.warnings), expected.warnings, "{name}:{}", show(&judgement.warnings));
+        assert_eq!(judgement.policy.is_some(), expected.faults.is_empty(), "{name}");
     }
+}
+
+#[test]
+fn every_code_is_in_the_corpus() {
+    let seen: BTreeSet<String> = documents::all("invalid")
+        .values()
+        .flat_map(|path| {
+            let Expected { faults, warnings } = expected(path);
+            faults.into_iter().chain(warnings)
+        })
+        .map(|place| place.code)
+        .collect();
+    // Too large to be files, or about nodes: they have tests of their own.
+    let elsewhere = [
+        codes::DOCUMENT_TOO_LARGE,
+        codes::TOO_MANY_FAULTS,
+        codes::HOOK_UNAVAILABLE,
+        codes::NO_NODE_CAN_RUN_THIS,
+        codes::NO_NODE_MATCHES,
+    ];
+    let missing: Vec<_> = codes::ALL
+        .iter()
+        .map(|code| code.name)
+        .filter(|name| !elsewhere.contains(name) && !seen.contains(*name))
+        .collect();
+    assert_eq!(missing, Vec::<&str>::new());
+    let unknown: Vec<_> = seen.iter().filter(|name| codes::ALL.iter().all(|code| code.name != name.as_str())).collect();
+    assert_eq!(unknown, Vec::<&String>::new());
+}
+
+#[test]
+fn every_code_is_in_the_documentation() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/policies.md")).unwrap();
+    let missing: Vec<_> =
+        codes::ALL.iter().map(|code| code.name).filter(|name| !text.contains(&format!("| `{name}` |"))).collect();
+    assert_eq!(missing, Vec::<&str>::new());
+}
+
+#[test]
+fn every_fault_says_what_to_do() {
+    for (name, path) in documents::all("invalid") {
+        let judgement = judge(&documents::read(&path));
+        for fault in judgement.faults.iter().chain(&judgement.warnings) {
+            assert!(!fault.message.is_empty() && !fault.help.is_empty(), "{name}: {fault}");
+            assert!(!fault.to_string().contains('\n'), "{name}: {fault}");
+            // A client shows a warning on one line and cuts it at 256 bytes.
+            assert!(fault.text().len() <= 256, "{name}: {fault}");
+        }
+    }
+}
+
+#[test]
+fn a_document_of_more_than_a_mebibyte_is_refused_as_one() {
+    let paths: Vec<_> = (0..60_000).map(|n| format!("/a/long/path/{n}")).collect();
+    let mut object = json!({
+        "apiVersion": "cilium.io/v1alpha1", "kind": "TracingPolicy", "metadata": {"name": "large"},
+        "spec": {"lsmhooks": [{"hook": "file_open", "args": [{"index": 0, "type": "file"}],
+            "selectors": [{"matchArgs": [{"operator": "Equal", "values": paths}]}]}]},
+    });
+    assert_eq!(
+        places(&judge(&object).faults).first().map(|place| place.code.as_str()),
+        Some(codes::DOCUMENT_TOO_LARGE)
+    );
+    // What clients and the API server add is no part of the document.
+    let values = object.pointer_mut("/spec/lsmhooks/0/selectors/0/matchArgs/0/values").unwrap();
+    values.as_array_mut().unwrap().truncate(30_000);
+    let copy = object.to_string();
+    object.as_object_mut().unwrap().insert(
+        "metadata".into(),
+        json!({"name": "large", "annotations": {"kubectl.kubernetes.io/last-applied-configuration": copy}}),
+    );
+    assert!(judge(&object).policy.is_some());
+}
+
+#[test]
+fn beyond_a_hundred_faults_they_are_counted() {
+    let values = vec![json!(0); 250];
+    let object = json!({
+        "apiVersion": "cilium.io/v1alpha1", "kind": "TracingPolicy", "metadata": {"name": "zeros"},
+        "spec": {"lsmhooks": [{"hook": "file_open", "selectors": [
+            {"matchPIDs": [{"operator": "In", "values": values, "followForks": true}]}]}]},
+    });
+    let faults = judge(&object).faults;
+    assert_eq!(faults.len(), 101);
+    assert_eq!(faults[99].path, "spec.lsmhooks[0].selectors[0].matchPIDs[0].values[99]");
+    assert_eq!(
+        (faults[100].code, faults[100].message.as_str()),
+        (codes::TOO_MANY_FAULTS, "150 more faults are not shown")
+    );
 }

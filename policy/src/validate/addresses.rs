@@ -184,15 +184,14 @@ fn not_an_address(text: &str, address: &str, length: Option<&str>, path: &str, r
     }
     let (head, dotted) = address.rsplit_once(':').map_or(("", address), |(head, dotted)| (head, dotted));
     if let Some(plain) = sloppy_ipv4(dotted) {
-        let colon = if head.is_empty() && !address.contains(':') { "" } else { ":" };
-        let canonical = with_length(&format!("{head}{colon}{plain}"));
+        let colon = if address.contains(':') { ":" } else { "" };
         let what = format!("{} is read differently by different programs", quoted(text));
-        report.fault(
-            path,
-            codes::ADDR_SPELLING,
-            what,
-            format!("write all four numbers without leading zeros, perhaps {canonical}"),
-        );
+        let mut help = String::from("write all four numbers, without leading zeros");
+        // Without a length, 10.1 is 10.0.0.1 for some and 10.1.0.0 for others.
+        if length.is_some() || dotted.matches('.').count() == 3 {
+            help.push_str(&format!(", perhaps {}", with_length(&format!("{head}{colon}{plain}"))));
+        }
+        report.fault(path, codes::ADDR_SPELLING, what, help);
         return;
     }
     report.fault(

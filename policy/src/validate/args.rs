@@ -33,7 +33,7 @@ fn read_one(node: &Node<'_>, args: &Args, report: &mut Report) -> Option<ArgFilt
         Some(index) => u32::try_from(index.integer()?).ok()?,
     };
     let Some((position, arg)) = args.read.iter().enumerate().find(|(_, arg)| arg.index == index) else {
-        if node.is_object() && !args.listed.contains(&index) {
+        if node.is_object() && !args.unclear && !args.listed.contains(&index) {
             let what = format!("argument {index} is not read");
             report.fault(
                 node.path_of("index"),

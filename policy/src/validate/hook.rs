@@ -153,6 +153,8 @@ pub(super) struct Args {
     pub(super) read: Vec<Arg>,
     /// The indices of all that are listed.
     pub(super) listed: BTreeSet<u32>,
+    /// An index could not be understood, so that one more may be listed.
+    pub(super) unclear: bool,
 }
 
 /// The arguments in written order.
@@ -166,6 +168,7 @@ fn args(node: &Node<'_>, point: &HookPoint, report: &mut Report) -> Args {
     for arg in &list {
         let Some(index) = arg.field("index").and_then(|index| index.integer()).and_then(|index| index.try_into().ok())
         else {
+            args.unclear = true;
             continue;
         };
         if !args.listed.insert(index) {

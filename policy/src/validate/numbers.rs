@@ -20,8 +20,15 @@ pub(super) fn values(node: &Node<'_>, ty: ArgType, report: &mut Report) -> BTree
     parse_each(node, report, |text, path, report| {
         let number = parse(text).filter(|number| (least..=most).contains(number));
         if number.is_none() {
-            let what = format!("{} is not a number that the argument can be", quoted(text));
-            let help = format!("write a number from {least} to {most}, decimal, or 0x, 0o, 0b");
+            let plain = text.trim_start_matches('0');
+            let octal = plain.len() < text.len() && parse(plain).is_some_and(|number| number > 0);
+            let (what, help) = if octal {
+                let what = format!("{} is octal for some programs and decimal for others", quoted(text));
+                (what, format!("write {plain} or 0o{plain}"))
+            } else {
+                let what = format!("{} is not a number that the argument can be", quoted(text));
+                (what, format!("write a number from {least} to {most}, decimal, or with 0x, 0o or 0b"))
+            };
             report.fault(path, codes::NUMBER_INVALID, what, help);
         }
         number.map(two_s_complement)

@@ -71,15 +71,11 @@ fn values(node: &Node<'_>, report: &mut Report) -> BTreeSet<u32> {
 }
 
 fn forks_unstated(node: &Node<'_>, negated: bool, first: u32, pids: &BTreeSet<u32>, report: &mut Report) {
-    let shown: Vec<_> = pids.iter().take(3).map(ToString::to_string).collect();
-    let more = if pids.len() > 3 { ", …" } else { "" };
-    let (operator, verb) = if negated { ("NotIn", "exclude") } else { ("In", "select") };
-    let what = format!(
-        "\"{operator} [{}{more}]\" does not say whether children of pid {first} are {verb}{} too",
-        shown.join(", "),
-        if negated { "d" } else { "ed" },
-    );
-    let help = format!("write followForks: true to {verb} them, false to {verb} pid {first} alone");
+    let operator = if negated { "NotIn" } else { "In" };
+    let (verb, done) = if negated { ("exclude", "excluded") } else { ("select", "selected") };
+    let whose = if pids.len() == 1 { format!("pid {first}") } else { "these pids".into() };
+    let what = format!("\"{operator} {}\" does not say whether children of {whose} are {done} too", list(pids));
+    let help = format!("write followForks: true to {verb} them, false to {verb} {whose} alone");
     report.fault(node.path_of("followForks"), codes::PID_FORKS_UNSTATED, what, help);
 }
 
@@ -152,7 +148,13 @@ fn spread_contradiction(filters: &[PidFilter]) -> Option<(&PidFilter, &PidFilter
 
 fn describe(filter: &PidFilter) -> String {
     let operator = if filter.negated { "NotIn" } else { "In" };
-    let pids: Vec<_> = filter.pids.iter().take(5).map(ToString::to_string).collect();
-    let more = if filter.pids.len() > 5 { ", …" } else { "" };
-    format!("{operator} [{}{more}]", pids.join(", "))
+    format!("{operator} {}", list(&filter.pids))
+}
+
+/// The first few pids, in brackets.
+fn list(pids: &BTreeSet<u32>) -> String {
+    const SHOWN: usize = 4;
+    let shown: Vec<_> = pids.iter().take(SHOWN).map(ToString::to_string).collect();
+    let more = if pids.len() > SHOWN { ", …" } else { "" };
+    format!("[{}{more}]", shown.join(", "))
 }

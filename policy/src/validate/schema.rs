@@ -112,7 +112,7 @@ impl Walk<'_> {
     fn field(&mut self, value: &Value, path: &str, field: &Field) {
         let refused = field.later && !self.inside_later && !is_default(value);
         if refused {
-            let what = format!("{} is not built in this version", field.name);
+            let what = format!("the field {} is not built in this version", field.name);
             self.report.fault(path, codes::UNSUPPORTED, what, "remove it");
         }
         let outer = self.inside_later;
