@@ -1,8 +1,8 @@
 //! `cargo xtask vm`: boots Debian's kernels and runs a program, or the kernel tests, in each.
 
 mod boot;
-mod initramfs;
-mod kernel;
+pub(crate) mod initramfs;
+pub(crate) mod kernel;
 mod kernel_tests;
 mod libtest;
 

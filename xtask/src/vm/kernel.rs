@@ -83,7 +83,7 @@ fn keep(tree: &Path, folder: &Path, release: &str) -> Result<()> {
 }
 
 /// The mirror that this machine's apt already uses for Debian itself.
-fn mirror() -> Result<String> {
+pub(crate) fn mirror() -> Result<String> {
     let format = "$(REPO_URI) $(CODENAME)";
     let args = ["indextargets", "--format", format, "Created-By: Packages", "Origin: Debian"];
     let targets = Run::new("apt-get").args(args).output()?;
