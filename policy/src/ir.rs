@@ -326,10 +326,10 @@ pub enum ArgTest {
     Number(BTreeSet<u64>),
     /// `Equal`, `Prefix`, `Postfix` on strings and paths.
     String(StringCompare, BTreeSet<String>),
-    /// `SAddr`: the local address. An argument of type [`ArgType::Sockaddr`] holds one address and one port: whichever of
-    /// `SAddr` and `DAddr` (`SPort` and `DPort`) the document says, they are `SourceAddress` and `SourcePort` here.
+    /// `SAddr`: the local address.
     SourceAddress(BTreeSet<Cidr>),
-    /// `DAddr`: the remote address.
+    /// `DAddr`: the remote address. An argument of type [`ArgType::Sockaddr`] holds one address and one port: whichever of
+    /// `SAddr` and `DAddr` (`SPort` and `DPort`) the document says, they are `DestinationAddress` and `DestinationPort` here.
     DestinationAddress(BTreeSet<Cidr>),
     /// `SPort`, `SPortPriv`: the local port.
     SourcePort(BTreeSet<PortRange>),

@@ -33,3 +33,19 @@ const RENAMED: &[(&str, &str)] = &[
     ("sock_rcv_skb", "socket_sock_rcv_skb"),
     ("transfer_creds", "cred_transfer"),
 ];
+
+/// Hooks that the kernel has and that no program may attach to, or whose arguments changed meaning.
+pub(super) const UNUSABLE: &[&str] = &[
+    "audit_rule_match",
+    "getprocattr",
+    "getselfattr",
+    "inode_copy_up_xattr",
+    "inode_getsecurity",
+    "inode_listsecurity",
+    "inode_need_killpriv",
+    "ismaclabel",
+    "key_getsecurity",
+    "setprocattr",
+    "vm_enough_memory",
+    "xfrm_decode_session",
+];

@@ -90,6 +90,9 @@ fn missing_lsm(name: &str, hook: &Hook, node: &NodeFacts) -> Option<String> {
     if !node.lsm.iter().any(|lsm| lsm == "bpf") {
         return Some("bpf is not among its LSMs".into());
     }
+    if twins::UNUSABLE.contains(&name) {
+        return Some(format!("programs cannot use the LSM hook {name}"));
+    }
     let Some(parameters) = node.lsm_hooks.get(name) else {
         return Some(format!("no LSM hook {name}"));
     };
@@ -123,8 +126,7 @@ fn missing_kprobe(policy: &ValidatedPolicy, hook: &Hook, syscall: bool, node: &N
 }
 
 fn missing_perf(node: &NodeFacts) -> Option<String> {
-    let can = node.features.contains("perf_events") || node.features.contains("kprobe_multi");
-    (!can).then(|| "perf events are not allowed there".into())
+    (!node.features.contains("perf_events")).then(|| "perf events are not allowed there".into())
 }
 
 fn path(hook: &Hook) -> String {

@@ -121,6 +121,7 @@ codes! {
     Fault ADDR_ALWAYS "AddrAlways" "an address filter that every address satisfies";
     Warning ADDR_NATIVE_ONLY "AddrNativeOnly" "::/0 without 0.0.0.0/0";
     Warning ADDR_OVERLAP "AddrOverlap" "one range contains another of the same list";
+    Warning ADDR_NOT_YET "AddrNotYet" "the hook runs before the socket has the address that the filter is about";
     Fault PORT_INVALID "PortInvalid" "a value is not a port or a range of ports";
     Fault PORT_ZERO "PortZero" "port 0";
     Fault PORT_RANGE "PortRange" "a range of ports that ends before it begins";

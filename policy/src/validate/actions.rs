@@ -98,7 +98,7 @@ fn check_override(node: &Node<'_>, point: &HookPoint, report: &mut Report) {
             format!("the kernel does not let the return value of {} be overridden", well_known::name(point))
         }
     };
-    let help = "use an LSM hook, a security_ function or a system call, or Sigkill";
+    let help = "use an LSM hook or a security_ function, or Sigkill";
     report.fault(node.path_of("action"), codes::ACTION_ON_HOOK, what, help);
 }
 

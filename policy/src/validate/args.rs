@@ -9,15 +9,20 @@ use super::ranges::Ranges;
 use super::report::Report;
 use super::selector::MAX_ENTRIES;
 use super::strings::{self, Kind};
+use super::well_known::{self, Unset};
 use crate::fault::codes;
-use crate::ir::{ArgFilter, ArgTest, ArgType, PortRange, StringCompare};
+use crate::ir::{ArgFilter, ArgTest, ArgType, HookPoint, PortRange, StringCompare};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
-pub(super) fn read(selector: &Node<'_>, args: &Args, report: &mut Report) -> Vec<ArgFilter> {
-    let mut filters: Vec<ArgFilter> =
-        selector.list("matchArgs").iter().take(MAX_ENTRIES).filter_map(|node| read_one(node, args, report)).collect();
+pub(super) fn read(selector: &Node<'_>, point: &HookPoint, args: &Args, report: &mut Report) -> Vec<ArgFilter> {
+    let mut filters: Vec<ArgFilter> = selector
+        .list("matchArgs")
+        .iter()
+        .take(MAX_ENTRIES)
+        .filter_map(|node| read_one(node, point, args, report))
+        .collect();
     filters.sort_unstable();
     filters.dedup();
     for (position, arg) in args.read.iter().enumerate() {
@@ -27,7 +32,7 @@ pub(super) fn read(selector: &Node<'_>, args: &Args, report: &mut Report) -> Vec
     filters
 }
 
-fn read_one(node: &Node<'_>, args: &Args, report: &mut Report) -> Option<ArgFilter> {
+fn read_one(node: &Node<'_>, point: &HookPoint, args: &Args, report: &mut Report) -> Option<ArgFilter> {
     let index = match node.field("index") {
         None => 0,
         Some(index) => u32::try_from(index.integer()?).ok()?,
@@ -45,7 +50,25 @@ fn read_one(node: &Node<'_>, args: &Args, report: &mut Report) -> Option<ArgFilt
         return None;
     };
     let (test, negated) = test(node, arg.ty, report)?;
+    if arg.ty == ArgType::Sock {
+        warn_not_yet(node, point, &test, report);
+    }
     Some(ArgFilter { arg: position, test, negated })
+}
+
+/// A socket that is being connected does not have its remote address yet, one that is being bound not its local one.
+fn warn_not_yet(node: &Node<'_>, point: &HookPoint, test: &ArgTest, report: &mut Report) {
+    let about = match test {
+        ArgTest::SourceAddress(_) | ArgTest::SourcePort(_) => Unset::Local,
+        ArgTest::DestinationAddress(_) | ArgTest::DestinationPort(_) => Unset::Remote,
+        ArgTest::Number(_) | ArgTest::String(..) | ArgTest::Family(_) | ArgTest::Protocol(_) => return,
+    };
+    if well_known::unset(point) == Some(about) {
+        let operator = node.text_of("operator");
+        let what = format!("{} runs before the socket has what {operator} compares", well_known::name(point));
+        let help = "read the sockaddr beside it (argument 1) and compare that";
+        report.warn(node.path_of("operator"), codes::ADDR_NOT_YET, what, help);
+    }
 }
 
 /// What an operator compares.
@@ -100,7 +123,7 @@ fn test(node: &Node<'_>, ty: ArgType, report: &mut Report) -> Option<(ArgTest, b
         _ => Kind::Path,
     };
     // A sockaddr holds one address: whether it is the source or the destination depends on the hook, not on the filter.
-    let side = |side: Side| if ty == ArgType::Sockaddr { Side::Source } else { side };
+    let side = |side: Side| if ty == ArgType::Sockaddr { Side::Destination } else { side };
     let test = match (subject, ty) {
         (Subject::Value, ArgType::Int | ArgType::Uint32 | ArgType::SizeT) => {
             ArgTest::Number(numbers::values(node, ty, report))

@@ -124,7 +124,7 @@ const ARG: Shape = Shape::Object(&[
 /// `auto` is known here and refused by the hook, where it can be said what is wrong with it.
 const ARG_TYPE: Shape = Shape::OneOf {
     built: &["int", "uint32", "size_t", "string", "file", "path", "linux_binprm", "sock", "sockaddr"],
-    also: &["auto", "sint32", "int32", "uint64", "ulong"],
+    also: &["auto", "sint32", "int32", "uint64", "ulong", "socket"],
     later: &[
         "int8",
         "sint8",
@@ -144,7 +144,6 @@ const ARG_TYPE: Shape = Shape::OneOf {
         "dentry",
         "kiocb",
         "skb",
-        "socket",
         "sockaddr_un",
         "net_device",
         "cred",

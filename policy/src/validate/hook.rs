@@ -128,6 +128,11 @@ fn kprobe(node: &Node<'_>, report: &mut Report) -> HookPoint {
             format!("{} is the entry of a system call: its arguments are not where a function's are", quoted(&call));
         report.fault(path, codes::SYSCALL_MISMATCH, what, format!("write call: {plain} and syscall: true"));
     }
+    if syscall && plain.starts_with("sys_") {
+        let what = "hooks on system calls are not built in this version";
+        let help = "hook the security_ function behind it with syscall: false, or its tracepoint";
+        report.fault(node.path_of("call"), codes::UNSUPPORTED, what, help);
+    }
     HookPoint::Kprobe { call: if syscall { plain } else { call }, syscall }
 }
 
@@ -196,9 +201,24 @@ fn arg_type(arg: &Node<'_>, point: &HookPoint, report: &mut Report) -> Option<Ar
                 unstated(arg, point, report);
                 None
             }
+            "socket" => socket(arg, point, report),
             name => type_named(name),
         },
     }
+}
+
+/// A `struct socket *`. Where the kernel's types say that an argument is one, it is followed to its sock.
+fn socket(arg: &Node<'_>, point: &HookPoint, report: &mut Report) -> Option<ArgType> {
+    let described = match point {
+        HookPoint::Lsm { .. } => true,
+        HookPoint::Kprobe { call, .. } => call.starts_with("security_"),
+        HookPoint::Tracepoint { .. } => false,
+    };
+    if !described {
+        let what = "socket is not built in this version for other hooks than LSM hooks and security_ functions";
+        report.fault(arg.path_of("type"), codes::UNSUPPORTED, what, "hook one of those");
+    }
+    described.then_some(ArgType::Sock)
 }
 
 fn unstated(arg: &Node<'_>, point: &HookPoint, report: &mut Report) {

@@ -100,7 +100,7 @@ fn read(
         pids: pids::read(node, surroundings, report),
         binaries: binaries::read(node, report),
         namespaces: namespaces::read(node, report),
-        args: args::read(node, args, report),
+        args: args::read(node, point, args, report),
         actions,
     };
     let whole = !report.is_faulty(node.path());

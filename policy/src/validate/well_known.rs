@@ -24,12 +24,16 @@ pub(super) enum Class {
 impl Class {
     pub(super) fn can_be_read_as(self, ty: ArgType) -> bool {
         match ty {
-            ArgType::Int | ArgType::Uint32 | ArgType::SizeT => self == Self::Number,
+            // 64 bits hold whatever there is.
+            ArgType::SizeT => true,
+            _ if self == Self::Pointer("void") => !matches!(ty, ArgType::Int | ArgType::Uint32),
+            ArgType::Int | ArgType::Uint32 => self == Self::Number,
             ArgType::String => self == Self::Text,
             ArgType::File => self == Self::Pointer("file"),
             ArgType::Path => self == Self::Pointer("path"),
             ArgType::LinuxBinprm => self == Self::Pointer("linux_binprm"),
-            ArgType::Sock => self == Self::Pointer("sock"),
+            // The agent follows a socket to its sock.
+            ArgType::Sock => self == Self::Pointer("sock") || self == Self::Pointer("socket"),
             ArgType::Sockaddr => self == Self::Pointer("sockaddr"),
         }
     }
@@ -50,7 +54,7 @@ impl Class {
             Self::Pointer("file") => "write file",
             Self::Pointer("path") => "write path",
             Self::Pointer("linux_binprm") => "write linux_binprm",
-            Self::Pointer("sock") => "write sock",
+            Self::Pointer("sock" | "socket") => "write sock",
             Self::Pointer("sockaddr") => "write sockaddr",
             Self::Pointer(_) => "remove it: this version cannot read it",
         }
@@ -83,6 +87,29 @@ pub(super) fn name(point: &HookPoint) -> String {
         HookPoint::Kprobe { call, .. } => call.clone(),
         HookPoint::Lsm { hook } => hook.clone(),
         HookPoint::Tracepoint { subsystem, event, .. } => format!("{subsystem}/{event}"),
+    }
+}
+
+/// What a socket does not have yet when the hook runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unset {
+    /// Its local address and port.
+    Local,
+    /// The address and port it will be connected to.
+    Remote,
+}
+
+/// Hooks that run before the socket has the address which the call is about: it is in the `sockaddr` beside it.
+pub(super) fn unset(point: &HookPoint) -> Option<Unset> {
+    let name = match point {
+        HookPoint::Lsm { hook } => hook.as_str(),
+        HookPoint::Kprobe { call, syscall: false } => call.strip_prefix("security_").unwrap_or(call),
+        HookPoint::Kprobe { .. } | HookPoint::Tracepoint { .. } => return None,
+    };
+    match name {
+        "socket_connect" | "tcp_v4_connect" | "tcp_v6_connect" => Some(Unset::Remote),
+        "socket_bind" => Some(Unset::Local),
+        _ => None,
     }
 }
 
