@@ -36,7 +36,9 @@ pub fn schema_faults(object: &Value) -> Vec<SchemaFault> {
     let mut object = object.clone();
     drop_nulls(&mut object, policy_schema_of(kind));
     let mut faults: Vec<_> = match validator(kind) {
-        Ok(validator) => validator.iter_errors(&object).flat_map(|error| explain(&error)).collect(),
+        Ok(validator) => {
+            validator.iter_errors(&object).flat_map(|error| explain(&error, policy_schema_of(kind))).collect()
+        }
         Err(reason) => vec![SchemaFault {
             path: String::new(),
             code: "InternalError",
@@ -122,8 +124,8 @@ fn drop_nulls(value: &mut Value, schema: &Value) {
     }
 }
 
-fn explain(error: &ValidationError<'_>) -> Vec<SchemaFault> {
-    let path = field_path(error.instance_path());
+fn explain(error: &ValidationError<'_>, schema: &Value) -> Vec<SchemaFault> {
+    let path = field_path(error.instance_path(), schema);
     let instance = error.instance();
     let one = |code, message: String, help: String| vec![SchemaFault { path: path.clone(), code, message, help }];
     match error.kind() {
@@ -219,12 +221,21 @@ fn listed(options: &Value) -> String {
     words.join(", ")
 }
 
-/// `/spec/kprobes/0/call` as Kubernetes writes it: `spec.kprobes[0].call`.
-fn field_path(location: &Location) -> String {
-    location.into_iter().fold(String::new(), |path, segment| match segment {
-        LocationSegment::Property(name) => child(&path, &name),
-        LocationSegment::Index(index) => format!("{path}[{index}]"),
-    })
+/// `/spec/kprobes/0/call` as Kubernetes writes it: `spec.kprobes[0].call`; what the author named is in brackets as well:
+/// `spec.podSelector.matchLabels[app]`.
+fn field_path(location: &Location, schema: &Value) -> String {
+    let (mut path, mut schema) = (String::new(), Some(schema));
+    for segment in location {
+        let below = |key: &str| schema.and_then(|s| s.get(key));
+        match segment {
+            LocationSegment::Property(name) => match below("properties").and_then(|known| known.get(name.as_ref())) {
+                Some(field) => (path, schema) = (child(&path, &name), Some(field)),
+                None => (path, schema) = (format!("{path}[{name}]"), below("additionalProperties")),
+            },
+            LocationSegment::Index(index) => (path, schema) = (format!("{path}[{index}]"), below("items")),
+        }
+    }
+    path
 }
 
 fn child(path: &str, name: &str) -> String {
