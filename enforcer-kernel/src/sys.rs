@@ -23,11 +23,14 @@ enum Command {
     ObjPin = 6,
     ObjGet = 7,
     ProgTestRun = 10,
+    ProgNextId = 11,
+    MapNextId = 12,
     InfoByFd = 15,
     RawTracepointOpen = 17,
     MapFreeze = 22,
     MapUpdateBatch = 26,
     LinkCreate = 28,
+    LinkNextId = 31,
     IterCreate = 33,
 }
 
@@ -259,6 +262,36 @@ fn info(fd: BorrowedFd<'_>, place: &mut [u8]) -> io::Result<()> {
     let length = u32::try_from(place.len()).unwrap_or(0);
     let mut attr = Attr::new().fd(0, fd).u32(4, length).u64(8, pointer_mut(place));
     bpf(Command::InfoByFd, &mut attr, 16).map(drop)
+}
+
+/// What kinds of object the kernel numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// Programs.
+    Program,
+    /// Maps.
+    Map,
+    /// Links.
+    Link,
+}
+
+/// How many objects of a kind the kernel has; needs CAP_SYS_ADMIN.
+pub fn count_objects(kind: ObjectKind) -> io::Result<usize> {
+    let command = match kind {
+        ObjectKind::Program => Command::ProgNextId,
+        ObjectKind::Map => Command::MapNextId,
+        ObjectKind::Link => Command::LinkNextId,
+    };
+    let (mut id, mut count) = (0, 0);
+    loop {
+        let mut attr = Attr::new().u32(0, id);
+        match bpf(command, &mut attr, 12) {
+            Ok(_) => id = attr.get_u32(4),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(count),
+            Err(error) => return Err(error),
+        }
+        count += 1;
+    }
 }
 
 fn word(bytes: &[u8], offset: usize) -> u32 {

@@ -3,14 +3,9 @@
 use stockade_enforcer_kernel::btf::KernelBtf;
 use stockade_enforcer_kernel::{facts, offsets, twins};
 
-/// These tests are about kernels booted for them.
-fn in_guest() -> bool {
-    let inside = facts::lsm_list().iter().any(|name| name == "bpf");
-    if !inside {
-        eprintln!("skipped: not in a test guest (`bpf` is not among the security modules)");
-    }
-    inside
-}
+mod guest;
+
+use guest::in_guest;
 
 #[test]
 fn hooks_are_listed_with_argument_names_and_types() {

@@ -1,0 +1,132 @@
+//! The whole way in a guest: a policy's document → rows in this kernel → an operation refused, and only where it should be.
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
+mod guest;
+
+use guest::*;
+use serde_json::json;
+use stockade_enforcer_kernel::event::{Value, Verdict};
+use stockade_enforcer_kernel::{Engine, StartError};
+use stockade_policy::ir::Strength;
+
+fn guarded_file() {
+    std::fs::create_dir_all("/tmp/guarded").unwrap();
+    std::fs::write("/tmp/guarded/file", "secret").unwrap();
+    std::fs::write("/tmp/open", "public").unwrap();
+}
+
+#[test]
+fn a_forbidden_open_is_refused_in_its_namespace_and_nowhere_else() {
+    if !in_guest() {
+        return;
+    }
+    guarded_file();
+    let mut engine = fresh_engine();
+    let (shop, other) = (TestPod::new("shop", "web"), TestPod::new("other", "web"));
+    let snapshot = snapshot(&[&shop, &other]);
+    let policy = namespaced("shop", "guard", 1, &guard(&["/tmp/guarded"]));
+    let report = apply(&mut engine, std::slice::from_ref(&policy), &snapshot);
+    assert_eq!(report.policies[&policy.id].strength, Some(Strength::Deny));
+    assert_eq!(report.policies[&policy.id].hooks[0].mechanism.as_deref(), Some("lsm/file_open"));
+
+    assert_denied(&shop.run("cat /tmp/guarded/file"));
+    assert_denied(&shop.run("echo x > /tmp/guarded/file"));
+    assert_denied(&shop.run("sh -c 'sh -c \"(cat /tmp/guarded/file)\"'"));
+    assert_allowed(&shop.run("cat /tmp/open"));
+    assert_allowed(&other.run("cat /tmp/guarded/file"));
+    assert_allowed(&run_on_host("cat /tmp/guarded/file"));
+    assert_eq!(std::fs::read("/tmp/guarded/file").unwrap(), b"secret");
+    engine.detach_all().unwrap();
+    assert_allowed(&shop.run("cat /tmp/guarded/file"));
+}
+
+#[test]
+fn the_event_says_who_what_and_which_rule() {
+    if !in_guest() {
+        return;
+    }
+    guarded_file();
+    let mut engine = fresh_engine();
+    let shop = TestPod::new("shop", "web");
+    let policy = namespaced("shop", "guard", 7, &guard(&["/tmp/guarded"]));
+    apply(&mut engine, &[policy], &snapshot(&[&shop]));
+    let output = shop.run("cat /tmp/guarded/file");
+    assert_denied(&output);
+    let event = hook_event(&mut engine, |hook| !hook.fired.is_empty());
+    assert_eq!(event.attach, "lsm/file_open");
+    assert_eq!(event.unexplained, 0);
+    let fired = &event.fired[0];
+    assert_eq!(fired.verdict, Verdict::Denied);
+    let rule = &fired.rule;
+    assert_eq!((rule.namespace.as_str(), rule.policy.as_str(), rule.generation), ("shop", "guard", 7));
+    assert_eq!((rule.function.as_str(), rule.hook_index, rule.selector), ("security_file_open", 0, 0));
+    assert_eq!(event.record.errno, 1);
+    assert_eq!(event.record.cgroup, inode(&shop.container()));
+    assert_eq!(event.args[0].value, Value::Text { bytes: b"/tmp/guarded/file".to_vec(), cut: false });
+    let counted = engine.counters().unwrap();
+    let counts = counted.rules.iter().find(|counted| counted.rule.policy == "guard").unwrap().counts;
+    assert!(counts.denied >= 1 && counts.would_deny == 0, "{counts:?}");
+    engine.detach_all().unwrap();
+}
+
+#[test]
+fn in_monitor_mode_the_operation_goes_through_and_is_counted() {
+    if !in_guest() {
+        return;
+    }
+    guarded_file();
+    let mut engine = fresh_engine();
+    let shop = TestPod::new("shop", "web");
+    let document = |mode: &str, generation: i64| {
+        policy(&json!({
+            "apiVersion": "cilium.io/v1alpha1", "kind": "TracingPolicyNamespaced",
+            "metadata": {"name": "guard", "namespace": "shop", "generation": generation},
+            "spec": {"options": [{"name": "policy-mode", "value": mode}], "kprobes": [guard(&["/tmp/guarded"])]},
+        }))
+    };
+    apply(&mut engine, &[document("monitor", 1)], &snapshot(&[&shop]));
+    assert_allowed(&shop.run("cat /tmp/guarded/file"));
+    let event = hook_event(&mut engine, |hook| !hook.fired.is_empty());
+    assert_eq!(event.fired[0].verdict, Verdict::WouldDeny);
+    let counts = engine.counters().unwrap().rules[0].counts;
+    assert!(counts.would_deny >= 1 && counts.denied == 0, "{counts:?}");
+    apply(&mut engine, &[document("enforce", 2)], &snapshot(&[&shop]));
+    assert_denied(&shop.run("cat /tmp/guarded/file"));
+    engine.detach_all().unwrap();
+}
+
+#[test]
+fn a_second_enforcer_refuses_to_start() {
+    if !in_guest() {
+        return;
+    }
+    let engine = fresh_engine();
+    assert!(matches!(Engine::start(options()), Err(StartError::AlreadyRunning(_))));
+    engine.detach_all().unwrap();
+}
+
+#[test]
+fn detaching_leaves_nothing_behind() {
+    if !in_guest() {
+        return;
+    }
+    let before = objects();
+    let mut engine = fresh_engine();
+    let shop = TestPod::new("shop", "web");
+    apply(&mut engine, &[namespaced("shop", "guard", 1, &guard(&["/tmp/guarded"]))], &snapshot(&[&shop]));
+    assert_ne!(objects(), before);
+    engine.detach_all().unwrap();
+    assert!(!std::path::Path::new("/sys/fs/bpf/stockade").exists());
+    // The kernel frees what nobody holds after a grace period.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while objects() != before {
+        assert!(std::time::Instant::now() < deadline, "left: {:?}, before: {before:?}", objects());
+        std::thread::yield_now();
+    }
+}
+
+/// How many programs, maps and links the kernel has.
+fn objects() -> [usize; 3] {
+    use stockade_enforcer_kernel::sys::{ObjectKind, count_objects};
+    [ObjectKind::Program, ObjectKind::Map, ObjectKind::Link].map(|kind| count_objects(kind).unwrap())
+}
