@@ -97,8 +97,14 @@ impl<K: Kernel> Agent<K> {
     }
 
     fn status(&mut self, policies: Vec<PolicyEntry>) -> NodePolicyStateStatus {
-        let facts = self.kernel.lock().unwrap_or_else(PoisonError::into_inner).facts();
-        let supported = kernel_supported(&facts.features, &facts.lsm);
+        let (facts, down) = {
+            let kernel = self.kernel.lock().unwrap_or_else(PoisonError::into_inner);
+            (kernel.facts(), kernel.down())
+        };
+        let supported = match down {
+            Some(why) => (ConditionStatus::False, why.reason, why.message),
+            None => kernel_supported(&facts.features, &facts.lsm),
+        };
         let intact = match &self.integrity.base {
             Some(trouble) => (ConditionStatus::False, trouble.reason, trouble.message.clone()),
             None if self.integrity.tampered.is_empty() => {

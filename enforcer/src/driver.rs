@@ -128,6 +128,10 @@ mod tests {
             }
         }
 
+        fn down(&self) -> Option<Trouble> {
+            None
+        }
+
         fn apply(&mut self, policies: &[ValidatedPolicy], _: &Population) -> BTreeMap<PolicyId, Outcome> {
             self.applied.push(policies.iter().map(|p| (p.id.name.clone(), p.generation)).collect());
             let fails = self.failures > 0;

@@ -57,6 +57,8 @@ pub struct Verdicts {
 pub trait Kernel: Send + 'static {
     /// What this node's kernel has and can do.
     fn facts(&self) -> NodeFactsStatus;
+    /// Why nothing can be done on this node at all, if so.
+    fn down(&self) -> Option<Trouble>;
     /// Makes exactly `policies` true for `population`; says of each what became of it.
     fn apply(&mut self, policies: &[ValidatedPolicy], population: &Population) -> BTreeMap<PolicyId, Outcome>;
     /// Reads back and probes.

@@ -77,7 +77,10 @@ fn named(number: u16, names: &[(u16, &str)]) -> String {
 }
 
 fn family(number: u16) -> String {
-    named(number, &[(0, "AF_UNSPEC"), (1, "AF_UNIX"), (2, "AF_INET"), (10, "AF_INET6"), (16, "AF_NETLINK"), (17, "AF_PACKET")])
+    named(
+        number,
+        &[(0, "AF_UNSPEC"), (1, "AF_UNIX"), (2, "AF_INET"), (10, "AF_INET6"), (16, "AF_NETLINK"), (17, "AF_PACKET")],
+    )
 }
 
 fn socket_type(number: u16) -> String {
@@ -142,6 +145,9 @@ mod tests {
         let read = [Arg { position: 0, value: Value::Socket(socket) }];
         let described = describe(&[wanted(0, "sock")], &read);
         let sock = &described[0]["sock_arg"];
-        assert_eq!((&sock["family"], &sock["daddr"], &sock["saddr"]), (&json!("AF_INET6"), &json!("10.1.2.3"), &json!("")));
+        assert_eq!(
+            (&sock["family"], &sock["daddr"], &sock["saddr"]),
+            (&json!("AF_INET6"), &json!("10.1.2.3"), &json!(""))
+        );
     }
 }

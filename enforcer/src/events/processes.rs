@@ -129,7 +129,8 @@ fn exec_id(node: &str, process: ProcessId) -> String {
 pub fn join_arguments(raw: &[u8], cut: bool) -> String {
     let raw = raw.strip_suffix(&[0]).unwrap_or(raw);
     let arguments = raw.split(|byte| *byte == 0).skip(1).map(String::from_utf8_lossy);
-    let mut joined: Vec<String> = arguments.map(|a| if a.contains(' ') { format!("\"{a}\"") } else { a.into() }).collect();
+    let mut joined: Vec<String> =
+        arguments.map(|a| if a.contains(' ') { format!("\"{a}\"") } else { a.into() }).collect();
     if cut {
         joined.push("…".into());
     }
