@@ -101,13 +101,8 @@ impl Tree {
             }
             Kind::Fields(fields) => {
                 // Keys may contain dots and brackets: the longest that fits is meant. Of equal ones, the last counts.
-                let fits = |key: &str| {
-                    path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-                };
-                let (key, tree) =
-                    fields.iter().filter(|(key, _)| fits(&key.name)).max_by_key(|(key, _)| key.name.len())?;
-                let rest = path.strip_prefix(key.name.as_str()).unwrap_or_default();
-                let rest = rest.strip_prefix('.').unwrap_or(rest);
+                let fitting = fields.iter().filter_map(|(key, tree)| Some((key, tree, below(path, &key.name)?)));
+                let (key, tree, rest) = fitting.max_by_key(|(key, ..)| key.name.len())?;
                 Some(tree.find(rest, at_key).unwrap_or_else(|| match &tree.kind {
                     Kind::Scalar(_) if !at_key && rest.is_empty() && !tree.place.is_empty() => tree.place.clone(),
                     _ => key.place.clone(),
@@ -131,6 +126,14 @@ impl Tree {
             _ => None,
         }
     }
+}
+
+/// What of `path` leads on from the field `key`: `key`, `key.rest`, `key[rest]`, or `[key]` for what the author named.
+fn below<'a>(path: &'a str, key: &str) -> Option<&'a str> {
+    let named = path.strip_prefix('[').and_then(|rest| rest.strip_prefix(key)).and_then(|rest| rest.strip_prefix(']'));
+    let rest = named.or_else(|| path.strip_prefix(key))?;
+    let ends = rest.is_empty() || rest.starts_with(['.', '[']);
+    ends.then(|| rest.strip_prefix('.').unwrap_or(rest))
 }
 
 fn place<T>(spanned: &Spanned<T>) -> Range<usize> {
@@ -229,4 +232,43 @@ impl<'de> Visitor<'de> for KindVisitor {
 fn large<E: de::Error>(value: Option<f64>) -> Result<Kind, E> {
     let number = value.and_then(Number::from_f64).ok_or_else(|| E::custom("JSON has no such number"))?;
     Ok(Kind::Scalar(Value::Number(number)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str =
+        "a: 1\nlabels:\n  x.y/z: one\n  x: two\n  not a key: three\nlist:\n- k: 4\n  l: [5, {m: 6}]\nempty: {}\n";
+
+    fn at(path: &str) -> &'static str {
+        let tree: Tree = serde_saphyr::from_str(TEXT).unwrap();
+        &TEXT[tree.place_of(path)]
+    }
+
+    #[test]
+    fn a_path_leads_to_what_is_written_there_or_to_the_innermost_thing_around_it() {
+        for (path, expected) in [
+            ("a", "1"),
+            ("a.b", "a"),
+            ("labels", "labels"),
+            ("labels.x.y/z", "one"),
+            ("labels[x.y/z]", "one"),
+            ("labels.x", "two"),
+            ("labels[not a key]", "three"),
+            ("labels[missing]", "labels"),
+            ("list", "list"),
+            ("list[0]", "k"),
+            ("list[0].k", "4"),
+            ("list[0].missing.deeper[3]", "k"),
+            ("list[7]", "list"),
+            ("list[0].l[0]", "5"),
+            ("list[0].l[1].m", "6"),
+            ("empty.field", "empty"),
+            ("missing", "a"),
+            ("", "a"),
+        ] {
+            assert_eq!(at(path), expected, "{path}");
+        }
+    }
 }
