@@ -93,7 +93,7 @@ impl Walker {
             self.fault(path, "list without items");
         }
         for required in map.get("required").and_then(Value::as_array).into_iter().flatten() {
-            if map["properties"].get(required.as_str().unwrap()).is_none() {
+            if map["properties"].get(required.as_str().unwrap_or_default()).is_none() {
                 self.fault(path, format_args!("requires {required}, which it does not have"));
             }
         }

@@ -1,5 +1,12 @@
 //! The Rust types and the schemas describe the same documents.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "the helpers of a test are test code, too"
+)]
+
 use serde_json::{Map, Value, json};
 use stockade_crds::{Crd, PolicyKind, PolicyStatus, TracingPolicySpec, schema_faults};
 
@@ -22,9 +29,9 @@ fn fullest(schema: &Value) -> Value {
     }
 }
 
-fn policy(spec: Value) -> Value {
+fn policy(spec: impl Into<Value>) -> Value {
     json!({
-        "apiVersion": "cilium.io/v1alpha1", "kind": "TracingPolicy", "metadata": {"name": "p"}, "spec": spec,
+        "apiVersion": "cilium.io/v1alpha1", "kind": "TracingPolicy", "metadata": {"name": "p"}, "spec": spec.into(),
     })
 }
 
