@@ -3,17 +3,21 @@
 mod cache;
 mod cleanup;
 mod cluster;
+mod doctor;
 mod ebpf;
+mod images;
 mod process;
 mod setup;
 mod step;
+mod test;
+mod tidy;
 mod versions;
 mod vm;
 mod workspace;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 
 /// Builds, generates, boots, tests and measures Stockade on one machine.
@@ -27,29 +31,48 @@ struct Xtask {
 /// One line here and one in `run` for each command; its arguments and its work are in its own module.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Doctor(doctor::Doctor),
     /// Install the system packages that all parts of the rig need.
     Setup,
     Cluster(cluster::ClusterArgs),
     /// Build the eBPF programs and say where they are.
     Ebpf,
-    /// Boot kernels and run a program, or the kernel tests, in each.
+    /// Write the generated files: CRDs, webhook manifests, RBAC, docs.
+    Gen,
+    Test(test::Test),
+    /// Check what no compiler does: arrows between crates, names, sizes, licences, links, generated files.
+    Tidy,
     Vm(vm::Vm),
 }
 
-fn run(command: Command) -> Result<()> {
+fn run(command: Command) -> Result<ExitCode> {
     match command {
+        Command::Doctor(doctor::Doctor {}) => doctor::run(),
         Command::Cluster(args) => cluster::run(&args),
-        Command::Setup => setup::packages(&["build", "ebpf", "vm", "cluster"]),
+        Command::Setup => setup::packages(setup::ALL),
         Command::Ebpf => ebpf::build().map(|object| println!("{}", object.display())),
+        Command::Gen => generate(),
+        Command::Test(test) => return Ok(test::run(&test)),
+        Command::Tidy => tidy::run().and_then(|wrong| {
+            ensure!(wrong.is_empty(), "{} things are not tidy", wrong.len());
+            println!("tidy");
+            Ok(())
+        }),
         Command::Vm(vm) => vm::run(vm),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn generate() -> Result<()> {
+    let run = process::Run::new("cargo").args(["run", "--quiet", "--package", "stockade-gen"]);
+    run.current_dir(workspace::root()).run()
 }
 
 fn main() -> ExitCode {
     let Xtask { command } = Xtask::parse();
     let result = cleanup::handle_signals().and_then(|()| run(command));
     let code = match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

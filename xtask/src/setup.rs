@@ -6,6 +6,9 @@ use anyhow::{Context, Result};
 
 use crate::{cache::Cache, process::Run, step::step, versions::Versions};
 
+/// All groups of `versions.toml`.
+pub(crate) const ALL: &[&str] = &["build", "ebpf", "vm", "cluster"];
+
 /// Installs the missing packages of these groups of `versions.toml`. Nothing is asked of apt when none is missing.
 pub(crate) fn packages(groups: &[&str]) -> Result<()> {
     let missing = missing(groups)?;

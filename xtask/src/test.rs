@@ -1,0 +1,216 @@
+//! `cargo xtask test`: all tests, cheapest first, and one line at the end that says how many passed and failed.
+
+use std::{
+    fs,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+
+use crate::{
+    ebpf,
+    process::{Run, tail},
+    setup,
+    step::{Progress, seconds},
+    tidy,
+    vm::{self, Report},
+    workspace,
+};
+
+/// Members that are not built for this machine or that need a rig.
+const NOT_HERE: &[&str] = &["stockade-enforcer-ebpf", "stockade-e2e"];
+/// Its integration tests need a kernel of their own; the rung `kernel` runs them.
+const KERNEL: &str = "stockade-enforcer-kernel";
+/// After this long without an end something hangs.
+const LIMIT: Duration = Duration::from_secs(45 * 60);
+
+/// Run all tests, cheapest first; the last line says how many passed and failed.
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Only these rungs [default: all].
+    rungs: Vec<Rung>,
+    /// Only what runs in a minute: formatting, lints, tidiness, unit and property tests.
+    #[arg(long, conflicts_with = "rungs")]
+    fast: bool,
+}
+
+/// A rung of the ladder of tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+enum Rung {
+    /// Formatting, lints, tidiness, unit and property tests on this machine.
+    Unit,
+    /// The kernel engine in guests with four kernels.
+    Kernel,
+    /// Webhook, operator and CRDs against a real API server.
+    Api,
+    /// The whole product on two real nodes.
+    Node,
+}
+
+/// Runs the rungs and prints the line.
+pub(crate) fn run(test: &Test) -> ExitCode {
+    let mut rungs = match (test.fast, test.rungs.as_slice()) {
+        (true, _) => vec![Rung::Unit],
+        (false, []) => Rung::value_variants().to_vec(),
+        (false, chosen) => chosen.to_vec(),
+    };
+    rungs.sort();
+    rungs.dedup();
+    let mut all = Report::default();
+    for rung in rungs {
+        let started = Instant::now();
+        let report = match rung {
+            Rung::Unit => unit(),
+            Rung::Kernel => kernel(),
+            Rung::Api => e2e("api"),
+            Rung::Node => e2e("node"),
+        };
+        let report = or_failure(&format!("{rung:?}"), report);
+        let Report { passed, failed, .. } = &report;
+        println!("{rung:?}: {passed} passed, {} failed ({})", failed.len(), seconds(started.elapsed()));
+        all.add(report);
+    }
+    for name in &all.failed {
+        println!("failed: {name}");
+    }
+    println!("{} passed, {} failed", all.passed, all.failed.len());
+    if all.failed.is_empty() && all.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What could not be run, and what ran no test, has failed.
+fn or_failure(name: &str, report: Result<Report>) -> Report {
+    match report {
+        Ok(report) if report.passed + report.failed.len() > 0 => report,
+        Ok(report) => Report { failed: vec![format!("{name}: nothing ran")], ..report },
+        Err(error) => {
+            eprintln!("{name}: {error:#}");
+            Report { failed: vec![format!("{name}: could not be run")], ..Report::default() }
+        }
+    }
+}
+
+fn unit() -> Result<Report> {
+    setup::packages(&["build"])?;
+    let mut all = Report::default();
+    all.add(check("formatting", || cargo("fmt", &["--all", "--check"]))?);
+    all.add(check("lints", || {
+        let mut args = vec!["--quiet", "--workspace", "--all-targets", "--exclude", "stockade-enforcer-ebpf"];
+        args.extend(["--", "-D", "warnings"]);
+        cargo("clippy", &args)
+    })?);
+    all.add(check("tidy", || {
+        let wrong = tidy::run()?;
+        if wrong.is_empty() { Ok(()) } else { bail!("{} things are not tidy", wrong.len()) }
+    })?);
+    let mut args = vec!["--workspace"];
+    for member in NOT_HERE.iter().chain(&[KERNEL]) {
+        args.extend(["--exclude", member]);
+    }
+    all.add(or_failure("unit tests", cargo_test("unit", &args)));
+    all.add(or_failure("kernel engine", cargo_test("kernel-engine", &["--package", KERNEL, "--lib"])));
+    Ok(all)
+}
+
+fn kernel() -> Result<Report> {
+    let mut all = Report::default();
+    for verdict in vm::test_all()? {
+        let Report { passed, failed, ignored } = verdict.report;
+        let failed = failed.into_iter().map(|name| format!("{name} (kernel {})", verdict.kernel)).collect();
+        all.add(or_failure(&format!("kernel {}", verdict.kernel), Ok(Report { passed, failed, ignored })));
+    }
+    Ok(all)
+}
+
+/// The black-box tests: they build and start what they need by themselves.
+fn e2e(target: &str) -> Result<Report> {
+    if target == "node" {
+        ebpf::build()?;
+    }
+    cargo_test(target, &["--package", "stockade-e2e", "--test", target])
+}
+
+/// A check counts as one test.
+fn check(name: &str, work: impl FnOnce() -> Result<()>) -> Result<Report> {
+    let progress = Progress::start(name);
+    match work() {
+        Ok(()) => {
+            progress.done("");
+            Ok(Report { passed: 1, ..Report::default() })
+        }
+        Err(error) => {
+            drop(progress);
+            eprintln!("{error:#}");
+            Ok(Report { failed: vec![name.to_owned()], ..Report::default() })
+        }
+    }
+}
+
+fn cargo(command: &str, args: &[&str]) -> Result<()> {
+    let log = workspace::rig().join("test").join(format!("{command}.log"));
+    remove(&log)?;
+    Run::new("cargo").arg(command).args(args).current_dir(workspace::root()).log(log).timeout(LIMIT).run()
+}
+
+/// Runs `cargo test` and reads what the test binaries said.
+fn cargo_test(name: &str, args: &[&str]) -> Result<Report> {
+    let progress = Progress::start(&format!("tests: {name}"));
+    let log = workspace::rig().join("test").join(format!("{name}.log"));
+    remove(&log)?;
+    let run = Run::new("cargo").args(["test", "--no-fail-fast"]).args(args).env("RUST_BACKTRACE", "0");
+    let end = run.current_dir(workspace::root()).log(&log).timeout(LIMIT).status();
+    let said = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
+    let mut report = vm::parse_tests(&said);
+    let end = match end {
+        Ok(end) if end.status.success() => None,
+        Ok(end) => Some(end.to_string()),
+        Err(error) => Some(format!("{error:#}")),
+    };
+    match end {
+        None => progress.done(&format!("{} passed", report.passed)),
+        Some(why) => {
+            drop(progress);
+            eprintln!("{}\n{why}; all of it is in {}", failures(&said), log.display());
+            if report.failed.is_empty() {
+                report.failed.push(format!("{name}: cargo test"));
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// The part of the output that says what failed; its end if nothing says so.
+fn failures(said: &str) -> String {
+    let mut parts: Vec<&str> = said.split("\nfailures:\n").skip(1).collect();
+    parts.retain(|part| part.trim_start().starts_with("----"));
+    if parts.is_empty() { tail(said, 40) } else { tail(&parts.join("\n"), 200) }
+}
+
+fn remove(log: &std::path::Path) -> Result<()> {
+    if log.exists() {
+        fs::remove_file(log)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rung_that_ran_nothing_or_could_not_run_has_failed() {
+        assert_eq!(or_failure("x", Ok(Report::default())).failed.len(), 1);
+        assert_eq!(or_failure("x", Err(anyhow::anyhow!("no"))).failed.len(), 1);
+        let one = Report { passed: 1, ..Report::default() };
+        assert!(or_failure("x", Ok(one)).failed.is_empty());
+    }
+
+    #[test]
+    fn what_failed_is_shown_without_what_passed() {
+        let said = "test a ... ok\n\nfailures:\n\n---- b stdout ----\nwhy\n\nfailures:\n    b\n\ntest result: FAILED.";
+        let shown = failures(said);
+        assert!(shown.contains("why") && !shown.contains("test a"), "{shown}");
+        assert_eq!(failures("error: no"), "error: no");
+    }
+}
