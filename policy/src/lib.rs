@@ -10,6 +10,7 @@
 pub mod facts;
 pub mod fault;
 pub mod ir;
+pub mod model;
 pub mod validate;
 
 pub use facts::{NodeFacts, node_warnings};
