@@ -10,6 +10,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"time"
@@ -48,8 +49,14 @@ func serve(args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	server := &http.Server{Addr: *address, Handler: registry.New(), ReadHeaderTimeout: 10 * time.Second}
-	return server.ListenAndServeTLS(*cert, *key)
+	listener, err := net.Listen("tcp", *address)
+	if err != nil {
+		return err
+	}
+	// Who started it may push from this line on.
+	fmt.Println("listening on", *address)
+	server := &http.Server{Handler: registry.New(), ReadHeaderTimeout: 10 * time.Second}
+	return server.ServeTLS(listener, *cert, *key)
 }
 
 func push(args []string) error {

@@ -1,0 +1,4 @@
+//! Tests that need an API server and no node. `cargo xtask test api` runs them.
+
+#[path = "api/rig.rs"]
+mod rig;

@@ -1,0 +1,1 @@
+//! Tests that need nodes. `cargo xtask test node` runs them.
