@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::{
+    cluster::{Extent, Scratch},
     ebpf,
     process::{Run, tail},
     setup,
@@ -123,12 +124,22 @@ fn kernel() -> Result<Report> {
     Ok(all)
 }
 
-/// The black-box tests: they build and start what they need by themselves.
+/// The black-box tests, in a rig that is brought up for them. They run the product's programs, so those are compiled first.
 fn e2e(target: &str) -> Result<Report> {
-    if target == "node" {
-        ebpf::build()?;
+    ebpf::build()?;
+    let tests = ["--package", "stockade-e2e", "--test", target];
+    cargo("build", &["--quiet", "--package", "stockade-operator", "--package", "stockade-cli"])?;
+    cargo("test", &["--quiet", "--no-run", tests[0], tests[1], tests[2], tests[3]])?;
+    let extent = if target == "node" { Extent::Cluster } else { Extent::Api };
+    let scratch = Scratch::up(target, extent)?;
+    let cargo = scratch.rig().run("cargo").env("STOCKADE_BIN", workspace::target().join("debug"));
+    let report = run_tests(target, cargo, &tests)?;
+    if report.failed.is_empty() {
+        scratch.finish()?;
+    } else {
+        eprintln!("the rig's logs are in {}", scratch.rig().dir().display());
     }
-    cargo_test(target, &["--package", "stockade-e2e", "--test", target])
+    Ok(report)
 }
 
 /// A check counts as one test.
@@ -155,10 +166,15 @@ fn cargo(command: &str, args: &[&str]) -> Result<()> {
 
 /// Runs `cargo test` and reads what the test binaries said.
 fn cargo_test(name: &str, args: &[&str]) -> Result<Report> {
+    run_tests(name, Run::new("cargo"), args)
+}
+
+/// The same with a cargo that somebody has prepared.
+fn run_tests(name: &str, cargo: Run, args: &[&str]) -> Result<Report> {
     let progress = Progress::start(&format!("tests: {name}"));
     let log = workspace::rig().join("test").join(format!("{name}.log"));
     remove(&log)?;
-    let run = Run::new("cargo").args(["test", "--no-fail-fast"]).args(args).env("RUST_BACKTRACE", "0");
+    let run = cargo.args(["test", "--no-fail-fast"]).args(args).env("RUST_BACKTRACE", "0");
     let end = run.current_dir(workspace::root()).log(&log).timeout(LIMIT).status();
     let said = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
     let mut report = vm::parse_tests(&said);

@@ -110,7 +110,10 @@ impl ControlPlane<'_> {
             .arg(self.pki.cert("registry"))
             .arg("--key")
             .arg(self.pki.key("registry"));
-        self.start("registry", &mut command)
+        self.start("registry", &mut command)?;
+        until("the registry listens", wait::REGISTRY, || {
+            Ok(fs::read_to_string(self.log("registry"))?.contains("listening"))
+        })
     }
 
     fn is_ready(&self) -> Result<bool> {

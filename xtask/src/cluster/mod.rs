@@ -9,6 +9,7 @@ mod node_image;
 mod pki;
 mod rig;
 mod sandbox;
+mod scratch;
 mod wait;
 
 use std::{os::unix::process::CommandExt, process::Command};
@@ -19,9 +20,8 @@ use clap::{Args, Subcommand};
 use crate::{cache::Cache, setup};
 
 pub(crate) use addresses::{NODES, Node, REGISTRY};
-pub(crate) use fixture::Fixture;
 pub(crate) use rig::{Extent, Rig};
-pub(crate) use sandbox::Leash;
+pub(crate) use scratch::Scratch;
 pub(crate) use wait::until;
 
 /// Brings up a cluster of real parts, and reaches it.

@@ -1,6 +1,7 @@
 //! One rig: what runs, where its files are, and how to reach it.
 
 use std::{
+    ffi::{OsStr, OsString},
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -9,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::{cache::Cache, step::step, workspace};
+use crate::{cache::Cache, images, process::Run, step::step, workspace};
 
 use super::{
     addresses::{NODES, Node},
@@ -73,6 +74,7 @@ impl Rig {
         })?;
         if let Some(image) = image {
             step("controllers, scheduler and registry", |_| rig.control_plane(&pki).start_controllers())?;
+            images::push_basics(&rig)?;
             rig.start_nodes(&image, &pki)?;
         }
         // Last: a state is read by others only once everything is there.
@@ -126,22 +128,32 @@ impl Rig {
     }
 
     /// A command that runs in the rig's network, as the administrator.
-    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = self.sandbox().network_command(program);
-        let bin = self.dir.join("bin");
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(Sandbox::ENTER);
+        command.args(self.sandbox().enter_network()).arg(program).envs(self.environment());
+        command
+    }
+
+    /// The same as a program that xtask waits for.
+    pub(crate) fn run(&self, program: impl AsRef<OsStr>) -> Run {
+        let run = Run::new(Sandbox::ENTER).args(self.sandbox().enter_network()).arg(program);
+        self.environment().into_iter().fold(run, |run, (name, value)| run.env(name, value))
+    }
+
+    /// Who one is in the rig, and where its tools are.
+    fn environment(&self) -> Vec<(&'static str, OsString)> {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let paths = std::iter::once(bin).chain(std::env::split_paths(&path));
-        if let Ok(path) = std::env::join_paths(paths) {
-            command.env("PATH", path);
-        }
-        command
-            .env("KUBECONFIG", self.dir.join("admin.kubeconfig"))
-            .env("STOCKADE_RIG", &self.dir)
-            // helm's own files: nothing of the user's may change what a run does.
-            .env("HELM_CACHE_HOME", self.dir.join("helm"))
-            .env("HELM_CONFIG_HOME", self.dir.join("helm"))
-            .env("HELM_DATA_HOME", self.dir.join("helm"));
-        command
+        let paths = std::iter::once(self.dir.join("bin")).chain(std::env::split_paths(&path));
+        // helm's own files: nothing of the user's may change what a run does.
+        let helm = self.dir.join("helm");
+        vec![
+            ("PATH", std::env::join_paths(paths).unwrap_or(path)),
+            ("KUBECONFIG", self.dir.join("admin.kubeconfig").into()),
+            ("STOCKADE_RIG", self.dir.clone().into()),
+            ("HELM_CACHE_HOME", helm.clone().into()),
+            ("HELM_CONFIG_HOME", helm.clone().into()),
+            ("HELM_DATA_HOME", helm.into()),
+        ]
     }
 
     /// Ends one of its programs, or a node, as a crash would.

@@ -91,16 +91,17 @@ impl Sandbox {
 
     /// A command that runs inside, as a child of ours in the foreground.
     pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new("nsenter");
+        let mut command = Command::new(Self::ENTER);
         command.args(["--net", "--pid", "--target", &self.holder.to_string(), "--"]).arg(program);
         command
     }
 
-    /// A command that runs in its network, but is a process of the machine like any other.
-    pub(crate) fn network_command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["--net", "--target", &self.holder.to_string(), "--"]).arg(program);
-        command
+    /// What enters the namespaces.
+    pub(crate) const ENTER: &str = "nsenter";
+
+    /// The arguments of [`Self::ENTER`] for a program that runs in its network, but is a process of the machine like any other.
+    pub(crate) fn enter_network(&self) -> [String; 4] {
+        ["--net", "--target", &self.holder.to_string(), "--"].map(str::to_owned)
     }
 
     /// Starts a program that lives as long as the sandbox, or until [`end_daemon`]. It writes to `DIR/NAME.log`.

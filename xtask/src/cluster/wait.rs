@@ -9,6 +9,8 @@ use anyhow::{Result, bail};
 
 /// How long the API server may take: 4 s on a quiet machine.
 pub(crate) const API_SERVER: Duration = Duration::from_secs(120);
+/// How long the registry may take.
+pub(crate) const REGISTRY: Duration = Duration::from_secs(20);
 /// How long a node may take to be Ready: 45 s on a quiet machine, since its processor is emulated.
 pub(crate) const NODE: Duration = Duration::from_secs(480);
 

@@ -119,7 +119,7 @@ impl Archive {
 }
 
 /// The shared libraries of a program, its loader included; none for a static one.
-fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     let mut header = [0_u8; 18];
     fs::File::open(program)?.read_exact(&mut header).context("not a program")?;
     // Relocatable objects, such as eBPF ones, have type 1 and nothing that ldd could read.
