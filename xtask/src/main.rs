@@ -1,5 +1,6 @@
 //! Builds, generates, boots, tests and measures Stockade on one machine.
 
+mod bench;
 mod cache;
 mod cleanup;
 mod cluster;
@@ -31,6 +32,7 @@ struct Xtask {
 /// One line here and one in `run` for each command; its arguments and its work are in its own module.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Bench(bench::Bench),
     Doctor(doctor::Doctor),
     /// Install the system packages that all parts of the rig need.
     Setup,
@@ -47,6 +49,7 @@ enum Command {
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
+        Command::Bench(bench) => bench::run(&bench),
         Command::Doctor(doctor::Doctor {}) => doctor::run(),
         Command::Cluster(args) => cluster::run(&args),
         Command::Setup => setup::packages(setup::ALL),
