@@ -36,12 +36,12 @@ pub(super) const SPEC: Shape = Shape::Object(&[
 
 const KPROBE: Shape = Shape::Object(&[
     field("call", Shape::Text).required(),
-    field("return", Shape::Flag),
+    field("return", Shape::Flag).later(),
     field("syscall", Shape::Flag),
     field("message", Shape::Text),
     field("args", Shape::List(&ARG)),
     field("data", Shape::List(&ARG)).later(),
-    field("returnArg", ARG),
+    field("returnArg", ARG).later(),
     field("returnArgAction", Shape::Text).later(),
     field("selectors", Shape::List(&SELECTOR)),
     field("tags", TEXTS),
