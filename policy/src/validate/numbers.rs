@@ -61,26 +61,30 @@ fn parse(text: &str) -> Option<i128> {
 
 /// The values of `Family`.
 pub(super) fn families(node: &Node<'_>, report: &mut Report) -> BTreeSet<u16> {
-    named(node, &well_known::FAMILIES, "an address family", report)
+    named(node, &well_known::FAMILIES, ("an address family", "a name like AF_INET"), report)
 }
 
 /// The values of `Protocol`.
 pub(super) fn protocols(node: &Node<'_>, report: &mut Report) -> BTreeSet<u16> {
-    named(node, &well_known::PROTOCOLS, "a protocol", report)
+    named(node, &well_known::PROTOCOLS, ("a protocol", "a name like IPPROTO_TCP"), report)
 }
 
-fn named(node: &Node<'_>, names: &[(&'static str, u16)], what: &str, report: &mut Report) -> BTreeSet<u16> {
+fn named(
+    node: &Node<'_>,
+    names: &[(&'static str, u16)],
+    (what, example): (&str, &str),
+    report: &mut Report,
+) -> BTreeSet<u16> {
     parse_each(node, report, |text, path, report| {
         if let Some((_, number)) = names.iter().find(|(name, _)| *name == text) {
             return Some(*number);
         }
         let number = parse(text).and_then(|number| u16::try_from(number).ok());
         if number.is_none() {
-            let known: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
-            let help = nearest::nearest(text, known.iter().copied()).map_or_else(
-                || format!("write a name like {}, or a number", known.get(2).unwrap_or(&"")),
-                |name| format!("did you mean {name}?"),
-            );
+            let help =
+                if report.is_flooded() { None } else { nearest::nearest(text, names.iter().map(|(name, _)| *name)) };
+            let help =
+                help.map_or_else(|| format!("write {example}, or a number"), |name| format!("did you mean {name}?"));
             report.fault(path, codes::UNKNOWN_VALUE, format!("{} is not {what}", quoted(text)), help);
         }
         number

@@ -6,7 +6,7 @@ use crate::fault::Fault;
 use crate::fault::codes;
 
 /// How many faults are shown before they are only counted.
-pub(super) const MAX_FAULTS: usize = 100;
+const MAX_FAULTS: usize = 100;
 
 /// The faults and warnings found so far.
 #[derive(Debug, Default)]
@@ -47,9 +47,9 @@ impl Report {
         self.faulty_selectors.contains(path)
     }
 
-    /// How many faults there are so far.
-    pub(super) fn count(&self) -> usize {
-        self.faults.len()
+    /// There are so many faults already that most of them will only be counted.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.faults.len() > 10 * MAX_FAULTS
     }
 
     /// All faults and all warnings, in reading order, each once.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::nearest::suggestion;
-use super::report::{MAX_FAULTS, Report};
+use super::report::Report;
 use crate::fault::codes;
 
 /// What a value may look like.
@@ -152,7 +152,7 @@ impl Walk<'_> {
 
     /// What was probably meant. Looking for it takes time, which a document of nothing but mistakes does not get.
     fn suggestion(&self, wrong: &str, known: &[&str]) -> String {
-        if self.report.count() > 10 * MAX_FAULTS { "remove it".into() } else { suggestion(wrong, known) }
+        if self.report.is_flooded() { "remove it".into() } else { suggestion(wrong, known) }
     }
 }
 
