@@ -1,0 +1,67 @@
+//! The decision: a function of the document alone. Node facts add warnings, never refusals: a new cluster, a restore or a
+//! dry run of a whole repository must not depend on which nodes have joined yet.
+
+use serde_json::Value;
+use stockade_crds::PolicyKind;
+use stockade_crds::names::POLICY_GROUP;
+use stockade_policy::{Fault, NodeFacts, judge};
+
+use crate::nodes;
+use crate::review::Request;
+use crate::warnings;
+
+/// What becomes of faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Action {
+    /// They refuse the document.
+    #[default]
+    Deny,
+    /// They are said as warnings: for the time in which a cluster is being moved here.
+    Warn,
+}
+
+/// What is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// What refuses the document; empty: it is allowed.
+    pub faults: Vec<Fault>,
+    /// What is said beside the answer, one line each, already short and few enough.
+    pub warnings: Vec<String>,
+}
+
+/// Decides about a request, given what is known of the nodes.
+#[must_use]
+pub fn decide(request: &Request, action: Action, nodes: &[NodeFacts]) -> Decision {
+    if !is_judged(request) {
+        return Decision { faults: vec![], warnings: vec![] };
+    }
+    let judgement = judge(&request.object);
+    let mut said: Vec<String> = judgement.warnings.iter().map(warnings::of_warning).collect();
+    if let Some(policy) = &judgement.policy {
+        said.extend(nodes::warnings(policy, nodes));
+    }
+    let faults = match action {
+        Action::Deny => judgement.faults,
+        Action::Warn => {
+            said.splice(0..0, judgement.faults.iter().map(warnings::of_tolerated_fault));
+            vec![]
+        }
+    };
+    Decision { faults, warnings: warnings::few(said) }
+}
+
+/// The same conditions as in the manifest, for a configuration that somebody has widened: an object that is invalid already
+/// must still be labelled, suspended and deleted.
+fn is_judged(request: &Request) -> bool {
+    let ours = request.group == POLICY_GROUP && PolicyKind::from_kind(&request.kind).is_some();
+    let changes = match request.operation.as_str() {
+        "CREATE" => true,
+        "UPDATE" => generation(&request.object) != generation(&request.old_object),
+        _ => false,
+    };
+    ours && changes && request.object.pointer("/metadata/deletionTimestamp").is_none_or(Value::is_null)
+}
+
+fn generation(object: &Value) -> Option<i64> {
+    object.pointer("/metadata/generation").and_then(Value::as_i64)
+}
