@@ -151,3 +151,10 @@ fn beyond_a_hundred_faults_they_are_counted() {
         (codes::TOO_MANY_FAULTS, "150 more faults are not shown")
     );
 }
+
+#[test]
+fn the_schema_of_the_api_server_accepts_what_is_accepted_here() {
+    for (name, path) in documents::all("valid") {
+        assert_eq!(stockade_crds::offline::schema_faults(&documents::read(&path)), [], "{name}");
+    }
+}

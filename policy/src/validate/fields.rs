@@ -330,3 +330,76 @@ const LABEL_EXPRESSION: Shape = Shape::Object(&[
         .required(),
     field("values", TEXTS),
 ]);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+    use stockade_crds::names::PolicyKind;
+    use stockade_crds::schema::policy_schema_of;
+
+    use super::*;
+
+    /// What differs between the table and the schema that the API server has.
+    fn compare(shape: &Shape, schema: &Value, path: &str, differences: &mut Vec<String>) {
+        let mut differ = |what: String| differences.push(format!("{path}: {what}"));
+        let ty = schema.get("type").and_then(Value::as_str).unwrap_or("none");
+        let expected = match shape {
+            Shape::Text | Shape::OneOf { .. } => "string",
+            Shape::Flag => "boolean",
+            Shape::Integer { .. } => "integer",
+            Shape::List(_) => "array",
+            Shape::Map(_) | Shape::Object(_) => "object",
+        };
+        if ty != expected {
+            differ(format!("the schema has type {ty}"));
+        }
+        match shape {
+            Shape::Text | Shape::Flag | Shape::Integer { .. } => {}
+            Shape::OneOf { built, also, later } => {
+                let listed = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
+                let listed: BTreeSet<&str> = listed.filter_map(Value::as_str).collect();
+                let known: BTreeSet<&str> = [*built, *also, *later].concat().into_iter().collect();
+                if !listed.is_empty() && listed != known {
+                    let only: Vec<_> = listed.symmetric_difference(&known).collect();
+                    differ(format!("only one of the two knows {only:?}"));
+                }
+            }
+            Shape::List(element) => compare(element, &schema["items"], &format!("{path}[]"), differences),
+            Shape::Map(element) => {
+                compare(element, &schema["additionalProperties"], &format!("{path}.*"), differences);
+            }
+            Shape::Object(fields) => compare_fields(fields, schema, path, differences),
+        }
+    }
+
+    fn compare_fields(fields: &[Field], schema: &Value, path: &str, differences: &mut Vec<String>) {
+        let empty = serde_json::Map::new();
+        let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
+        let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+        let required: BTreeSet<&str> = required.filter_map(Value::as_str).collect();
+        for name in properties.keys().filter(|name| fields.iter().all(|field| field.name != name.as_str())) {
+            differences.push(format!("{path}: only the schema has {name}"));
+        }
+        for field in fields {
+            let path = format!("{path}.{}", field.name);
+            match properties.get(field.name) {
+                None => differences.push(format!("{path}: the schema does not have it")),
+                Some(schema) => compare(&field.shape, schema, &path, differences),
+            }
+            if field.required != required.contains(field.name) {
+                differences.push(format!("{path}: only one of the two requires it"));
+            }
+        }
+    }
+
+    #[test]
+    fn the_table_and_the_schema_of_the_api_server_have_the_same_fields() {
+        for kind in [PolicyKind::Cluster, PolicyKind::Namespaced] {
+            let mut differences = Vec::new();
+            compare(&SPEC, &policy_schema_of(kind)["properties"]["spec"], "spec", &mut differences);
+            assert_eq!(differences, Vec::<String>::new());
+        }
+    }
+}
