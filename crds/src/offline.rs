@@ -34,7 +34,7 @@ pub struct SchemaFault {
 pub fn schema_faults(object: &Value) -> Vec<SchemaFault> {
     let Some(kind) = kind_of(object) else { return Vec::new() };
     let mut object = object.clone();
-    drop_nulls(&mut object, policy_schema_of(kind));
+    as_the_server_reads(&mut object, policy_schema_of(kind));
     let mut faults: Vec<_> = match validator(kind) {
         Ok(validator) => {
             validator.iter_errors(&object).flat_map(|error| explain(&error, policy_schema_of(kind))).collect()
@@ -101,8 +101,9 @@ fn bound_integers(schema: &mut Value) {
     }
 }
 
-/// The API server drops a null where the schema knows the field and does not allow null, before it validates.
-fn drop_nulls(value: &mut Value, schema: &Value) {
+/// The API server drops a null where the schema knows the field and does not allow null, and takes 3.0 for the integer 3,
+/// before it validates.
+fn as_the_server_reads(value: &mut Value, schema: &Value) {
     match value {
         Value::Object(map) => {
             let known = schema.get("properties").and_then(Value::as_object);
@@ -111,17 +112,32 @@ fn drop_nulls(value: &mut Value, schema: &Value) {
             map.retain(|name, inner| !(inner.is_null() && of(name).is_some()));
             for (name, inner) in map.iter_mut() {
                 if let Some(schema) = of(name) {
-                    drop_nulls(inner, schema);
+                    as_the_server_reads(inner, schema);
                 }
+            }
+        }
+        Value::Number(number) => {
+            if let Some(whole) = number.as_f64().filter(|_| number.is_f64()).and_then(whole) {
+                *value = whole.into();
             }
         }
         Value::Array(items) => {
             if let Some(schema) = schema.get("items") {
-                items.iter_mut().for_each(|item| drop_nulls(item, schema));
+                items.iter_mut().for_each(|item| as_the_server_reads(item, schema));
             }
         }
         _ => {}
     }
+}
+
+/// The integer that `value` is, if it is one that a 64-bit float holds exactly.
+#[must_use]
+pub fn whole(value: f64) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if value.fract() != 0.0 || value.abs() > EXACT {
+        return None;
+    }
+    format!("{value:.0}").parse().ok()
 }
 
 fn explain(error: &ValidationError<'_>, schema: &Value) -> Vec<SchemaFault> {
