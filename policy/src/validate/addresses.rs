@@ -259,3 +259,56 @@ fn show((first, last): (u128, u128)) -> String {
         None => format!("{address}/{length}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The set that a list of addresses is, and how many faults it has.
+    fn read(values: &[String]) -> (BTreeSet<Cidr>, usize) {
+        let filter: Value = json!({"values": values});
+        let mut report = Report::default();
+        let set = super::values(&Node::new(&filter, "f"), false, &mut report);
+        (set, report.finish().0.len())
+    }
+
+    proptest! {
+        #[test]
+        fn a_set_survives_being_written_as_prefixes(ranges in prop::collection::vec(any::<(u128, u16, u8)>(), 0..20)) {
+            let ranges = ranges.into_iter().map(|(first, length, shift)| {
+                (first, first.saturating_add(u128::from(length) << (shift % 112)))
+            });
+            let set = Ranges::new(ranges);
+            prop_assert_eq!(to_ranges(&to_cidrs(&set)), set);
+        }
+
+        #[test]
+        fn ipv4_is_the_same_in_both_forms(bits: u32, length in 1_u8..=32) {
+            let network = Ipv4Addr::from(bits & u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0));
+            let plain = read(&[format!("{network}/{length}")]);
+            let mapped = read(&[format!("::ffff:{network}/{}", length + 96)]);
+            let hexadecimal = read(&["2001::/16".into(), format!("{}/{}", network.to_ipv6_mapped(), length + 96)]);
+            prop_assert_eq!(&plain, &mapped);
+            prop_assert_eq!(plain.1, 0);
+            prop_assert!(plain.0.is_subset(&hexadecimal.0));
+        }
+
+        #[test]
+        fn a_range_is_accepted_exactly_when_no_bit_follows_its_prefix(bits: u128, length in 97_u8..=128) {
+            // Outside of the ranges that have a meaning of their own.
+            let bits = bits | 1 << 127;
+            let is_network = block(bits, length).0 == bits;
+            let (_, faults) = read(&[format!("{}/{length}", Ipv6Addr::from_bits(bits))]);
+            prop_assert_eq!(faults == 0, is_network);
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "[0-9a-f:./%]{0,24}") {
+            let (set, faults) = read(&[text]);
+            prop_assert_eq!(set.is_empty(), faults > 0);
+        }
+    }
+}

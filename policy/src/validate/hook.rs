@@ -12,7 +12,7 @@ use crate::fault::codes;
 use crate::ir::{Arg, ArgType, Hook, HookPoint, Strength};
 
 /// How many arguments one hook can read.
-pub(super) const MAX_ARGS: usize = 5;
+pub(super) const MAX_ARGS: usize = stockade_enforcer_common::plan::MAX_ARGS;
 /// The highest index of an argument that can be read: what registers carry.
 pub(super) const MAX_ARG_INDEX: u32 = 5;
 /// The highest field number of a tracepoint.

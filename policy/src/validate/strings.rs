@@ -9,7 +9,7 @@ use crate::fault::codes;
 use crate::ir::StringCompare;
 
 /// How many bytes a value may have: what the kernel's tables compare.
-pub(super) const MAX_VALUE_BYTES: usize = 255;
+pub(super) const MAX_VALUE_BYTES: usize = stockade_enforcer_common::key::MAX_TEXT;
 
 /// What kind of string is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
