@@ -228,8 +228,12 @@ impl<'de> Visitor<'de> for KindVisitor {
     }
 }
 
-/// What JSON numbers can say of a number that is no 64-bit integer.
+/// What JSON numbers can say of a number that is not written as a 64-bit integer. `3.0` is the integer 3, as it is by the
+/// time that an API server hands it on.
 fn large<E: de::Error>(value: Option<f64>) -> Result<Kind, E> {
+    if let Some(whole) = value.and_then(stockade_crds::offline::whole) {
+        return Ok(Kind::Scalar(whole.into()));
+    }
     let number = value.and_then(Number::from_f64).ok_or_else(|| E::custom("JSON has no such number"))?;
     Ok(Kind::Scalar(Value::Number(number)))
 }
