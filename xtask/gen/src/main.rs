@@ -4,6 +4,7 @@
 //! written. What is generated is a pure function of the code ([`outputs`]), so that a test can compare it with the tree.
 
 mod crds;
+mod webhooks;
 mod yaml;
 
 use std::path::{Path, PathBuf};
@@ -20,7 +21,9 @@ struct Output {
 
 /// Everything that is generated.
 fn outputs() -> Result<Vec<Output>> {
-    crds::outputs()
+    let mut outputs = crds::outputs()?;
+    outputs.extend(webhooks::outputs());
+    Ok(outputs)
 }
 
 /// The root of the tree that this program was built from.
