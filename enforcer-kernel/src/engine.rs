@@ -171,6 +171,10 @@ impl Engine {
             }
         }
         self.users = users;
+        if committed.failures.is_empty() {
+            let removed = self.started.kernel.remove_strays();
+            note(report, removed.map_err(|error| format!("removing what nothing refers to: {error}")));
+        }
         // Classes have their rows now, so cgroups may refer to them.
         note(report, cgroups::write(&self.started.kernel, &assignment.cgroups).map(drop).map_err(|e| e.to_string()));
         let used: BTreeSet<u32> = assignment.cgroups.values().copied().collect();
@@ -233,6 +237,14 @@ impl Engine {
         }
         verification.base = start::check_base(&self.started.kernel).err();
         verification
+    }
+
+    /// Forgets what [`Self::verify`] finds to be changed, so that the next [`Self::apply`] makes it anew.
+    pub fn repair(&mut self) {
+        for Tampered { hook, what, policies: _ } in self.verify().tampered {
+            tracing::warn!(hook, what, "a hook instance is made anew");
+            self.state.hooks.remove(&hook);
+        }
     }
 
     /// Detaches and unpins everything, and forgets.

@@ -196,6 +196,22 @@ impl Kernel {
         unpin(&inner_pin(directory, name, slot)).map_err(OpError::io(what()))
     }
 
+    /// Removes directories of pins that nothing refers to: what an earlier agent left and could not be adopted.
+    pub(crate) fn remove_strays(&self) -> io::Result<()> {
+        for name in self.pins.list(Kind::Hook)? {
+            if !self.instances.contains_key(&name) {
+                pins::remove_directory(&self.pins.directory(Kind::Hook, &name))?;
+            }
+        }
+        for name in self.pins.list(Kind::Maps)? {
+            let directory = self.pins.directory(Kind::Maps, &name);
+            if directory != self.shared_directory {
+                pins::remove_directory(&directory)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Opens the pins of an instance that an earlier agent made.
     pub(crate) fn open_instance(&mut self, name: &str) -> Result<(), OpError> {
         let directory = self.pins.directory(Kind::Hook, name);

@@ -269,3 +269,126 @@ pub fn event(engine: &mut Engine, wanted: impl Fn(&Event) -> bool) -> Event {
     }
     panic!("no such event among {}: {:#?}", seen.len(), seen.iter().rev().take(5).collect::<Vec<_>>());
 }
+
+/// A process of this test binary that runs one of its ignored tests, in a cgroup if one is given.
+pub struct Helper {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Helper {
+    pub fn start(test: &str, cgroup: Option<&Path>, environment: &[(&str, String)]) -> Self {
+        let program = std::env::current_exe().unwrap();
+        let arguments = ["--ignored", "--exact", test, "--nocapture", "--test-threads=1"];
+        let mut command = match cgroup {
+            Some(cgroup) => {
+                let mut command = Command::new("/bin/busybox");
+                command.args(["sh", "-c", "echo $$ > $0/cgroup.procs && exec \"$@\""]).arg(cgroup).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        command.args(arguments).envs(environment.iter().map(|(name, value)| (name, value)));
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self { child, output }
+    }
+
+    /// The rest of the next line that begins with `prefix`.
+    #[track_caller]
+    pub fn line(&mut self, prefix: &str) -> String {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            assert_ne!(self.output.read_line(&mut line).unwrap(), 0, "the helper ended before it said {prefix}");
+            if let Some(rest) = line.trim().strip_prefix(prefix) {
+                return rest.trim().to_owned();
+            }
+        }
+    }
+
+    /// As the kernel's out-of-memory killer would: no chance to clean up.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Tries to open `STOCKADE_HAMMER` until the file `STOCKADE_STOP` is there or `STOCKADE_CALLS` are made, then says how
+/// often it was allowed, refused, and failed otherwise.
+pub fn hammer() {
+    let Some(target) = std::env::var_os("STOCKADE_HAMMER") else { return };
+    let stop = std::env::var_os("STOCKADE_STOP").map(PathBuf::from);
+    let limit: u64 = std::env::var("STOCKADE_CALLS").ok().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX);
+    let mut counts = [0_u64; 3];
+    println!("hammering");
+    while counts.iter().sum::<u64>() < limit {
+        let result = fs::File::open(&target);
+        let which = match result {
+            Ok(_) => 0,
+            Err(error) if error.raw_os_error() == Some(1) => 1,
+            Err(_) => 2,
+        };
+        counts[which] += 1;
+        let calls: u64 = counts.iter().sum();
+        if calls.is_multiple_of(64) && stop.as_ref().is_some_and(|stop| stop.exists()) {
+            break;
+        }
+    }
+    println!("hammered {} {} {}", counts[0], counts[1], counts[2]);
+}
+
+/// What a hammer has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Hammered {
+    pub allowed: u64,
+    pub refused: u64,
+    pub failed: u64,
+}
+
+impl Helper {
+    pub fn hammer(target: &str, cgroup: &Path, calls: u64) -> Self {
+        let environment = [
+            ("STOCKADE_HAMMER", target.to_owned()),
+            ("STOCKADE_STOP", STOP.to_owned()),
+            ("STOCKADE_CALLS", calls.to_string()),
+        ];
+        let mut helper = Self::start("hammer", Some(cgroup), &environment);
+        helper.line("hammering");
+        helper
+    }
+
+    pub fn hammered(&mut self) -> Hammered {
+        let line = self.line("hammered");
+        let mut numbers = line.split(' ').map(|number| number.parse().unwrap());
+        let mut next = || numbers.next().unwrap();
+        Hammered { allowed: next(), refused: next(), failed: next() }
+    }
+}
+
+/// The file that stops hammers.
+pub const STOP: &str = "/tmp/stop";
+
+pub fn go() {
+    let _ = fs::remove_file(STOP);
+}
+
+pub fn stop() {
+    fs::write(STOP, "").unwrap();
+}
+
+/// The directories of pins, by kind.
+pub fn pinned(kind: &str) -> Vec<String> {
+    let Ok(entries) = fs::read_dir("/sys/fs/bpf/stockade") else { return Vec::new() };
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| name.starts_with(kind)).collect();
+    names.sort();
+    names
+}
