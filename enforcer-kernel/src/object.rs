@@ -84,6 +84,8 @@ fn shape(map: &aya_obj::Map) -> Shape {
 impl Object {
     /// Parses the object and the kernel's BTF.
     pub fn parse(bytes: &[u8]) -> Result<Self, LoadError> {
+        let digest = Sha256::digest(bytes).into();
+        let bytes = &without_line_info(bytes);
         let object = aya_obj::Object::parse(bytes).map_err(|error| LoadError::Object(error.to_string()))?;
         let btf = aya::Btf::from_sys_fs().map_err(|error| LoadError::Object(error.to_string()))?;
         let maps = object
@@ -91,7 +93,7 @@ impl Object {
             .iter()
             .map(|(name, map)| (name.clone(), MapPattern { shape: shape(map), inner: map.inner().as_ref().map(shape) }))
             .collect();
-        Ok(Self { bytes: bytes.to_vec(), digest: Sha256::digest(bytes).into(), maps, btf })
+        Ok(Self { bytes: bytes.to_vec(), digest, maps, btf })
     }
 
     /// SHA-256 of the object.
@@ -149,6 +151,23 @@ impl Object {
             _ => Err(None),
         }
     }
+}
+
+/// The object without its `.BTF.ext`, by giving the section a name that nobody looks for.
+///
+/// The linker leaves two lines at one instruction where it has merged code, which the kernel refuses ("Invalid line_info").
+/// Nothing here needs the section: there are no CO-RE relocations in programs written in Rust.
+fn without_line_info(bytes: &[u8]) -> Vec<u8> {
+    const NAME: &[u8] = b".BTF.ext\0";
+    let mut bytes = bytes.to_vec();
+    let found: Vec<usize> =
+        bytes.windows(NAME.len()).enumerate().filter(|(_, w)| *w == NAME).map(|(at, _)| at).collect();
+    for at in found {
+        if let Some(place) = bytes.get_mut(at + 1..at + 4) {
+            place.copy_from_slice(b"btf");
+        }
+    }
+    bytes
 }
 
 /// The globals of a load.
