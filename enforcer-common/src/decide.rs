@@ -37,7 +37,8 @@ pub trait Tables {
     fn rule(&self, rule: u32) -> Option<RuleRow>;
 }
 
-/// The event that is judged. Each method is asked at most once, and only when a rule that is still possible needs it.
+/// The event that is judged. Each method is asked at most once (for an argument or a kind), and only when a rule that is
+/// still possible needs it; texts also when a rule that is still possible posts an event.
 pub trait Event {
     /// As the tables'.
     type Text: Copy;
@@ -285,7 +286,7 @@ impl<'a, T: Tables> Search<'a, T> {
             && (!destination || self.address(dimension::argument(arg, Facet::DestinationAddress), &socket.destination))
     }
 
-    /// Strings and paths: read only if a rule that is still possible needs them.
+    /// Strings and paths: read only if a rule that is still possible needs them, or posts an event that will contain them.
     #[inline(always)]
     fn texts<E: Event<Text = T::Text>>(&mut self, event: &mut E) -> bool {
         for arg in 0..MAX_ARGS as u32 {
@@ -304,7 +305,8 @@ impl<'a, T: Tables> Search<'a, T> {
         let postfix = dimension::argument(arg, Facet::Postfix);
         let (by_whole, by_prefix, by_postfix) =
             (self.uses(event, whole), self.uses(event, prefix), self.uses(event, postfix));
-        if (!by_whole && !by_prefix && !by_postfix) || !self.needed(arg as usize) {
+        let needed = (by_whole || by_prefix || by_postfix) && self.needed(arg as usize);
+        if !needed && !self.posts() {
             return true;
         }
         let Ok(text) = event.text(arg) else { return self.fault(arg as usize) };
@@ -353,6 +355,21 @@ impl<'a, T: Tables> Search<'a, T> {
             Some(vector) => meets(self.work, self.head.words, vector),
             None => true,
         }
+    }
+
+    /// Whether a rule that is still possible posts an event.
+    #[inline(always)]
+    fn posts(&self) -> bool {
+        let mut any = 0;
+        for index in 0..WORDS {
+            if index >= self.head.words as usize {
+                break;
+            }
+            if let (Some(possible), Some(post)) = (self.work.possible.get(index), self.head.post.get(index)) {
+                any |= *possible & *post;
+            }
+        }
+        any != 0
     }
 
     #[inline(always)]
@@ -481,8 +498,13 @@ pub trait Effects {
     fn count(&mut self, rule: u32, effect: Effect);
     /// Sends a signal to the process.
     fn send(&mut self, signal: u8);
-    /// More rules fired than are counted one by one.
+    /// Rules fired that are not counted one by one.
     fn uncounted(&mut self);
+    /// Whether [`Work`] is still this decision's.
+    #[inline(always)]
+    fn intact(&self) -> bool {
+        true
+    }
 }
 
 /// What a rule has come to.
@@ -530,6 +552,10 @@ pub fn carry_out<T: Tables, F: Effects>(
         let acts = word(&head.deny) | word(&head.signal);
         let (monitor, fault_deny) = (word(&head.monitor), word(&head.fault_deny));
         let mut rest = word(&work.possible) | faulted;
+        if !effects.intact() {
+            effects.uncounted();
+            break;
+        }
         while rest != 0 && left != 0 {
             left -= 1;
             let bit = rest & rest.wrapping_neg();

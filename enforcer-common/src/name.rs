@@ -81,8 +81,8 @@ pub mod program {
     pub const TASK_ALLOC: &str = "task_alloc";
     /// LSM `task_free`.
     pub const TASK_FREE: &str = "task_free";
-    /// LSM `bprm_committing_creds`: carries a record over when a thread other than the leader executes.
-    pub const BPRM_COMMITTING_CREDS: &str = "bprm_committing";
+    /// LSM `bprm_creds_for_exec`: carries a record over when a thread other than the leader executes.
+    pub const BPRM_CREDS_FOR_EXEC: &str = "bprm_creds_for_exec";
     /// LSM `bprm_committed_creds`: the exec.
     pub const BPRM_COMMITTED_CREDS: &str = "bprm_committed";
     /// Iterator `task`: processes older than the agent.
@@ -97,5 +97,5 @@ pub mod program {
     pub const RAW_TRACEPOINT_HOOK: &str = "raw_tracepoint_hook";
 
     /// The programs that track processes.
-    pub const BASE: &[&str] = &[TASK_ALLOC, TASK_FREE, BPRM_COMMITTING_CREDS, BPRM_COMMITTED_CREDS];
+    pub const BASE: &[&str] = &[TASK_ALLOC, TASK_FREE, BPRM_CREDS_FOR_EXEC, BPRM_COMMITTED_CREDS];
 }

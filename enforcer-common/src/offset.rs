@@ -100,15 +100,16 @@ kernel! {
     kernfs_node_id: "kernfs_node.id";
     bprm_file: "linux_binprm.file";
     bprm_p: "linux_binprm.p";
+    bprm_exec: "linux_binprm.exec";
     bprm_argc: "linux_binprm.argc";
     file_path: "file.f_path";
     path_mnt: "path.mnt";
     path_dentry: "path.dentry";
     dentry_parent: "dentry.d_parent";
     dentry_name: "dentry.d_name.name", "dentry.__d_name.name";
-    dentry_length: "dentry.d_name.len", "dentry.__d_name.len";
+    /// Hash in the low half, length in the high half.
+    dentry_hash_length: "dentry.d_name.hash_len", "dentry.__d_name.hash_len";
     dentry_inode: "dentry.d_inode";
-    inode_nlink: "inode.i_nlink", "inode.__i_nlink";
     mount_parent: "mount.mnt_parent";
     mount_mountpoint: "mount.mnt_mountpoint";
     /// Of the `vfsmount` inside.

@@ -1,5 +1,6 @@
 //! What is known of processes, their executables and their containers.
 
+use crate::key::{LpmStrKey, StrKey256};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Bytes of the longest path that is built.
@@ -100,7 +101,8 @@ impl ProcessRecord {
     };
 }
 
-/// BINARIES: the path of an executable, by its hash. A row without references is dropped by user space.
+/// BINARIES: the path of an executable, by its hash, as the keys that the binary tables are asked with (in the dimensions
+/// of [`crate::dimension`]).
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct BinaryRow {
@@ -108,13 +110,19 @@ pub struct BinaryRow {
     pub length: u32,
     /// Boot time of the latest exec, in seconds: lets user space drop what is not used.
     pub used: u32,
-    /// The path's first bytes, zeros after it.
-    pub head: [u8; 256],
-    /// The path's last bytes, reversed, zeros after it.
-    pub tail: [u8; 256],
+    /// The path, cut after [`crate::key::MAX_TEXT`] bytes; its first 64 bytes are the key of shorter texts.
+    pub whole: StrKey256,
+    /// Zero.
+    pub reserved: u32,
+    /// The path's first bytes.
+    pub prefix: LpmStrKey,
+    /// Zero.
+    pub reserved_too: u32,
+    /// The path's last bytes, reversed, zeros after them.
+    pub postfix: LpmStrKey,
 }
 
-const _: () = assert!(size_of::<BinaryRow>() == 520);
+const _: () = assert!(size_of::<BinaryRow>() == 792);
 
 /// CGROUPS: key is the cgroup's id.
 #[repr(C)]

@@ -208,8 +208,14 @@ fn an_unreadable_path_faults_the_rules_that_need_it_and_come_first() {
 
 #[test]
 fn a_path_is_built_only_if_a_possible_rule_needs_it() {
-    let (head, mut rows) = hook();
+    let (mut head, mut rows) = hook();
     assert_eq!(run(&head, &rows, 1, Ok(7), Ok(b"/x")).unwrap().3, 1);
+    let few = rows.vector_of(&[0, 3]);
+    let everything = rows.numbers.insert(NumKey::new(dimension::SCOPE, 1), few).unwrap();
+    // They post: the event contains the path.
+    assert_eq!(run(&head, &rows, 1, Ok(7), Ok(b"/x")).unwrap().3, 1);
+    rows.numbers.insert(NumKey::new(dimension::SCOPE, 1), everything);
+    head.post = [0; 16];
     // The class has only rules that do not need the path.
     let few = rows.vector_of(&[0, 3]);
     rows.numbers.insert(NumKey::new(dimension::SCOPE, 1), few);

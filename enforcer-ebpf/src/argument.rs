@@ -1,0 +1,292 @@
+//! An event as the decision asks for it. What is read is put down in the event's own form at once.
+
+use crate::executable;
+use crate::identity;
+use crate::namespace;
+use crate::path;
+use crate::read::{at, opaque, pointer, value};
+use crate::rodata::{arg, chain, dimensions, kernel};
+use crate::scratch::{ARGS, Scratch};
+use crate::socket;
+use crate::table::{LAST_TEXT, Text};
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user_str};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use core::ffi::c_void;
+use stockade_enforcer_common::counter::Place;
+use stockade_enforcer_common::decide::{Event, Unreadable};
+use stockade_enforcer_common::dimension::contains;
+use stockade_enforcer_common::event::{ArgHeader, SocketData, arg_status};
+use stockade_enforcer_common::plan::{MAX_ARGS, MAX_CHAIN, flag, kind, source};
+use stockade_enforcer_common::process::{BinaryIds, MAX_PATH, ProcessRecord};
+
+/// Where a hook's arguments come from.
+pub(crate) trait Source: Copy {
+    /// The context, for helpers.
+    fn context(&self) -> *mut c_void;
+    /// Argument `index` of the function.
+    fn argument(&self, index: u32) -> Option<u64>;
+    /// `size` bytes at `offset` in a tracepoint's record.
+    #[inline(always)]
+    fn field(&self, _offset: u32, _size: u32) -> Option<u64> {
+        None
+    }
+    /// The address of what the `__data_loc` word at `offset` in a tracepoint's record describes.
+    #[inline(always)]
+    fn located(&self, _offset: u32) -> Option<u64> {
+        None
+    }
+}
+
+/// An event under judgement.
+pub(crate) struct Happening<S> {
+    pub(crate) source: S,
+    pub(crate) scratch: *mut Scratch,
+    pub(crate) task: u64,
+    /// Null: the process has no record.
+    pub(crate) record: *mut ProcessRecord,
+    pub(crate) class: u32,
+    /// Bytes of arguments put down.
+    pub(crate) cursor: u32,
+    /// Bit *n*: argument *n* has been put down.
+    pub(crate) read: u32,
+    /// How many have been.
+    pub(crate) count: u32,
+}
+
+/// The last offset at which a number or a socket begins.
+const LAST_FIXED: u32 = (ARGS - size_of::<ArgHeader>() - size_of::<SocketData>()) as u32;
+
+impl<S: Source> Happening<S> {
+    /// The value of an argument's register or field, pointers followed.
+    #[inline(always)]
+    fn raw(&self, arg: u32) -> Option<u64> {
+        let mut raw = match arg!(arg, source) {
+            source::ARGUMENT => self.source.argument(arg!(arg, index))?,
+            source::DATA_LOC => self.source.located(arg!(arg, index))?,
+            _ => self.source.field(arg!(arg, index), arg!(arg, size))?,
+        };
+        for step in 0..MAX_CHAIN {
+            if step >= arg!(arg, depth) as usize {
+                break;
+            }
+            raw = value(at(raw, chain(arg, step)))?;
+        }
+        Some(raw)
+    }
+
+    /// Puts an argument's header down; returns where its data goes.
+    #[inline(always)]
+    fn put(&mut self, arg: u32, status: u8, length: u32) -> Option<*mut u8> {
+        let offset = opaque(self.cursor);
+        if offset > LAST_FIXED {
+            return None;
+        }
+        self.cursor = offset + size_of::<ArgHeader>() as u32 + (length + 7 & !7);
+        self.read |= 1 << arg;
+        self.count += 1;
+        // SAFETY: inside the scratch.
+        unsafe {
+            let place = (&raw mut (*self.scratch).args).cast::<u8>().add(offset as usize);
+            let header = ArgHeader { position: arg as u8, kind: arg!(arg, kind) as u8, status, reserved: 0, length };
+            *place.cast::<ArgHeader>() = header;
+            Some(place.add(size_of::<ArgHeader>()))
+        }
+    }
+
+    #[inline(always)]
+    fn unreadable(&mut self, arg: u32, place: Place) -> Unreadable {
+        crate::map::count(place, 0);
+        self.put(arg, arg_status::UNREADABLE, 0);
+        Unreadable
+    }
+
+    #[inline(always)]
+    fn read_number(&mut self, arg: u32) -> Result<u64, Unreadable> {
+        let Some(raw) = self.raw(arg) else { return Err(self.unreadable(arg, Place::ArgumentUnreadable)) };
+        let number = match arg!(arg, kind) {
+            kind::INT => match (arg!(arg, flags) & flag::SIGNED, arg!(arg, size)) {
+                (flag::SIGNED, 1) => i64::from(raw as i8) as u64,
+                (flag::SIGNED, 2) => i64::from(raw as i16) as u64,
+                _ => i64::from(raw as i32) as u64,
+            },
+            kind::UINT32 => raw & 0xffff_ffff,
+            _ => raw,
+        };
+        if let Some(place) = self.put(arg, arg_status::READ, 8) {
+            // SAFETY: `put` has made room.
+            unsafe { *place.cast::<u64>() = number }
+        }
+        Ok(number)
+    }
+
+    #[inline(always)]
+    fn read_socket(&mut self, arg: u32) -> Result<&SocketData, Unreadable> {
+        let data = self.raw(arg).filter(|raw| *raw != 0).and_then(|raw| {
+            // SAFETY: this CPU's scratch.
+            let data = unsafe { &mut (*self.scratch).socket };
+            match arg!(arg, kind) {
+                kind::SOCK => socket::of_sock(raw, arg!(arg, flags) & flag::SOCKET != 0, data),
+                _ => socket::of_sockaddr(raw, arg!(arg, flags) & flag::USER != 0, data),
+            }
+        });
+        if data.is_none() {
+            return Err(self.unreadable(arg, Place::ArgumentUnreadable));
+        }
+        // SAFETY: this CPU's scratch; `put` has made room.
+        unsafe {
+            let data = &raw const (*self.scratch).socket;
+            if let Some(place) = self.put(arg, arg_status::READ, size_of::<SocketData>() as u32) {
+                *place.cast::<SocketData>() = *data;
+            }
+            Ok(&*data)
+        }
+    }
+
+    /// Reads a text to behind where its header will be. Returns its length.
+    #[inline(always)]
+    fn read_text(&mut self, arg: u32, offset: u32) -> Result<u32, Place> {
+        let raw = self.raw(arg).ok_or(Place::ArgumentUnreadable)?;
+        let kind = arg!(arg, kind);
+        if raw == 0 {
+            return if arg!(arg, flags) & flag::NULLABLE != 0 { Ok(0) } else { Err(Place::ArgumentUnreadable) };
+        }
+        // SAFETY: inside the scratch: `offset` is at most LAST_TEXT.
+        unsafe {
+            let to = (&raw mut (*self.scratch).args).cast::<u8>().add(offset as usize);
+            if kind == kind::STRING {
+                let read = if arg!(arg, flags) & flag::USER != 0 {
+                    bpf_probe_read_user_str(to.cast(), MAX_PATH as u32, raw as *const c_void)
+                } else {
+                    bpf_probe_read_kernel_str(to.cast(), MAX_PATH as u32, raw as *const c_void)
+                };
+                // The zero at the end is counted; without one the text is longer than what was read.
+                return match read {
+                    1..4096 => Ok(read as u32 - 1),
+                    4096.. => Err(Place::PathTooLong),
+                    _ => Err(Place::ArgumentUnreadable),
+                };
+            }
+            let path = match kind {
+                kind::FILE => at(raw, kernel!(file_path)),
+                kind::BINPRM => at(pointer(at(raw, kernel!(bprm_file))).ok_or(Place::PathUnreadable)?, kernel!(file_path)),
+                _ => raw,
+            };
+            let built = path::build(self.scratch, path)?;
+            let length = opaque(built.length);
+            if length > MAX_PATH as u32 {
+                return Err(Place::PathTooLong);
+            }
+            let from = (&raw const (*self.scratch).path).cast::<u8>().add((built.start & 0xfff) as usize);
+            bpf_probe_read_kernel(to.cast(), length, from.cast());
+            Ok(length)
+        }
+    }
+
+    /// Puts down what the decision did not need and the event should have: numbers and sockets; texts have been read.
+    #[inline(always)]
+    pub(crate) fn complete(&mut self) {
+        for arg in 0..MAX_ARGS as u32 {
+            if self.read >> arg & 1 == 1 {
+                continue;
+            }
+            // Whether it could be read is in what is put down.
+            match arg!(arg, kind) {
+                kind::NONE => {}
+                kind::INT | kind::UINT32 | kind::SIZE => drop(self.read_number(arg)),
+                kind::SOCK | kind::SOCKADDR => drop(self.read_socket(arg).is_ok()),
+                _ => drop(self.put(arg, arg_status::NOT_READ, 0)),
+            }
+        }
+    }
+}
+
+impl<S: Source> Event for Happening<S> {
+    type Text = Text;
+
+    #[inline(always)]
+    fn planned(&self, dimension: u32) -> bool {
+        contains(&dimensions(), dimension)
+    }
+
+    #[inline(always)]
+    fn kind(&self, arg: u32) -> u32 {
+        arg!(arg, kind)
+    }
+
+    #[inline(always)]
+    fn class(&self) -> u32 {
+        self.class
+    }
+
+    #[inline(always)]
+    fn marks(&mut self) -> Result<[u64; 2], Unreadable> {
+        // SAFETY: a map's value or null.
+        unsafe { self.record.as_ref().map(|record| record.marks).ok_or(Unreadable) }
+    }
+
+    #[inline(always)]
+    fn binary(&mut self, generation: u64, slot: u32) -> Result<BinaryIds, Unreadable> {
+        if self.record.is_null() {
+            return Err(Unreadable);
+        }
+        executable::ids_of(self.record, generation, slot).ok_or(Unreadable)
+    }
+
+    #[inline(always)]
+    fn pid(&mut self) -> u32 {
+        (bpf_get_current_pid_tgid() >> 32) as u32
+    }
+
+    #[inline(always)]
+    fn own_pid(&mut self) -> Result<u32, Unreadable> {
+        // SAFETY: a map's value or null; every writer writes the same.
+        unsafe {
+            if let Some(record) = self.record.as_mut() {
+                if record.own_tgid == 0 {
+                    record.own_tgid = identity::own_tgid(self.task).unwrap_or_default();
+                }
+                if record.own_tgid != 0 {
+                    return Ok(record.own_tgid);
+                }
+            }
+        }
+        crate::map::count(Place::ProcessUnreadable, 0);
+        Err(Unreadable)
+    }
+
+    #[inline(always)]
+    fn namespace(&mut self, kind: u32) -> Result<u32, Unreadable> {
+        match namespace::inode(self.task, kind) {
+            Some(inode) => Ok(inode),
+            None => {
+                crate::map::count(Place::ProcessUnreadable, 0);
+                Err(Unreadable)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn number(&mut self, arg: u32) -> Result<u64, Unreadable> {
+        self.read_number(arg)
+    }
+
+    #[inline(always)]
+    fn socket(&mut self, arg: u32) -> Result<&SocketData, Unreadable> {
+        self.read_socket(arg)
+    }
+
+    #[inline(always)]
+    fn text(&mut self, arg: u32) -> Result<Text, Unreadable> {
+        let offset = opaque(self.cursor + size_of::<ArgHeader>() as u32);
+        if offset > LAST_TEXT {
+            return Err(self.unreadable(arg, Place::PathTooLong));
+        }
+        match self.read_text(arg, offset) {
+            Ok(length) => {
+                self.put(arg, arg_status::READ, length);
+                Ok(Text { offset, length })
+            }
+            Err(place) => Err(self.unreadable(arg, place)),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Executables: their paths as keys, interned, and which listed values they match.
+
+use crate::map::{BINARIES, BINARY_LPM, BINARY_STR64, BINARY_STR256, address, count, find, find_inner, store};
+use crate::path::Built;
+use crate::read;
+use crate::scratch::Scratch;
+use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel};
+use core::ptr::{read_volatile, write_volatile};
+use stockade_enforcer_common::counter::Place;
+use stockade_enforcer_common::dimension::{BINARY_EXACT, BINARY_POSTFIX, BINARY_PREFIX};
+use stockade_enforcer_common::key::{MAX_SHORT_TEXT, MAX_TEXT, STR_DIMENSION_BITS};
+use stockade_enforcer_common::process::{BinaryIds, BinaryRow, MAX_PATH, ProcessRecord};
+
+/// 64-bit words of a text key.
+const KEY_WORDS: usize = 32;
+
+/// Writes the keys of a path that has been built into [`Scratch::binary`], and returns its hash.
+#[inline(always)]
+pub(crate) fn prepare(scratch: *mut Scratch, path: Built) -> u64 {
+    let kept = if path.length > MAX_TEXT as u32 { MAX_TEXT as u32 } else { path.length };
+    // SAFETY: all inside the scratch: `start` is below MAX_PATH, and 255 bytes fit after it because of the margin.
+    unsafe {
+        let row = &raw mut (*scratch).binary;
+        let (whole, postfix) = words(row);
+        for word in 0..KEY_WORDS {
+            write_volatile(whole.add(word), 0);
+            write_volatile(postfix.add(word), 0);
+        }
+        let buffer = (&raw const (*scratch).path).cast::<u8>();
+        let start = buffer.add((path.start & 0xfff) as usize);
+        bpf_probe_read_kernel((&raw mut (*row).whole.text).cast(), kept & 0xff, start.cast());
+        bpf_probe_read_kernel((&raw mut (*row).prefix.text).cast(), kept & 0xff, start.cast());
+        let reversed = (&raw mut (*row).postfix.text).cast::<u8>();
+        for index in 0..MAX_TEXT {
+            if index >= kept as usize {
+                break;
+            }
+            write_volatile(reversed.add(index), read_volatile(buffer.add(MAX_PATH - 1 - index)));
+        }
+        (*row).length = path.length;
+        (*row).used = (bpf_ktime_get_boot_ns() / 1_000_000_000) as u32;
+        (*row).whole.dimension = BINARY_EXACT as u8;
+        (*row).prefix.dimension = BINARY_PREFIX as u8;
+        (*row).prefix.prefix_length = STR_DIMENSION_BITS + kept * 8;
+        (*row).postfix.dimension = BINARY_POSTFIX as u8;
+        (*row).postfix.prefix_length = STR_DIMENSION_BITS + kept * 8;
+        let mut hash = u64::from(path.length);
+        for word in 0..KEY_WORDS {
+            hash = mix(mix(hash, read_volatile(whole.add(word))), read_volatile(postfix.add(word)));
+        }
+        hash | 1
+    }
+}
+
+/// The words of the whole path and of its reversed end, the dimensions before them included.
+#[inline(always)]
+unsafe fn words(row: *mut BinaryRow) -> (*mut u64, *mut u64) {
+    // SAFETY: as the caller's: both are aligned to 8 bytes in the row.
+    unsafe { ((&raw mut (*row).whole).cast(), (&raw mut (*row).postfix.dimension).cast()) }
+}
+
+#[inline(always)]
+fn mix(hash: u64, word: u64) -> u64 {
+    let product = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    product ^ product >> 29
+}
+
+/// Stores [`Scratch::binary`] under its hash unless it is there. Returns the key; 0 if it cannot be stored, or another
+/// path has the same hash: better an unknown binary than a wrong one.
+#[inline(always)]
+pub(crate) fn intern(scratch: *mut Scratch, key: u64) -> u64 {
+    // SAFETY: keys are hashes, values rows; the row in the scratch is complete.
+    unsafe {
+        let prepared = &raw mut (*scratch).binary;
+        let known: *mut BinaryRow = find(address(&BINARIES), (&raw const key).cast());
+        if known.is_null() {
+            let error = store(address(&BINARIES), &raw const key, prepared.cast(), 0);
+            if error != 0 {
+                count(Place::BinaryFull, error);
+                return 0;
+            }
+            return key;
+        }
+        let ((whole, postfix), (known_whole, known_postfix)) = (words(prepared), words(known));
+        let mut differ = u64::from((*prepared).length ^ (*known).length);
+        for word in 0..KEY_WORDS {
+            differ |= read_volatile(whole.add(word)) ^ read_volatile(known_whole.add(word));
+            differ |= read_volatile(postfix.add(word)) ^ read_volatile(known_postfix.add(word));
+        }
+        if differ != 0 {
+            count(Place::BinaryFull, -17);
+            return 0;
+        }
+        (*known).used = (*prepared).used;
+        key
+    }
+}
+
+/// What of a row's path is listed in a slot of the binary tables.
+#[inline(always)]
+pub(crate) fn look_up(row: *const BinaryRow, generation: u64, slot: u32) -> BinaryIds {
+    // SAFETY: the keys are the tables'.
+    unsafe {
+        let length = (*row).length as usize;
+        let whole = (&raw const (*row).whole).cast();
+        let exact = if length <= MAX_SHORT_TEXT {
+            id(find_inner(&BINARY_STR64, slot, whole))
+        } else if length <= MAX_TEXT {
+            id(find_inner(&BINARY_STR256, slot, whole))
+        } else {
+            0
+        };
+        let prefix = id(find_inner(&BINARY_LPM, slot, (&raw const (*row).prefix).cast()));
+        let postfix = id(find_inner(&BINARY_LPM, slot, (&raw const (*row).postfix).cast()));
+        BinaryIds { generation, exact, prefix, postfix }
+    }
+}
+
+#[inline(always)]
+unsafe fn id(row: *const u64) -> u64 {
+    // SAFETY: as the caller's: a map's value or null.
+    unsafe { row.as_ref().copied().unwrap_or_default() }
+}
+
+/// What of a process's executable is listed in a generation of the binary tables; `None`: it is not known.
+#[inline(always)]
+pub(crate) fn ids_of(record: *mut ProcessRecord, generation: u64, slot: u32) -> Option<BinaryIds> {
+    // SAFETY: the record is a map's value.
+    unsafe {
+        let cached = (&raw mut (*record).binary_ids).cast::<BinaryIds>().add((slot & 1) as usize);
+        if read_volatile(&raw const (*cached).generation) == generation {
+            let ids = read_volatile(cached);
+            // A thread of the same process may be at writing another generation's.
+            if read_volatile(&raw const (*cached).generation) == generation && ids.generation == generation {
+                return Some(ids);
+            }
+        }
+        let key = (*record).binary;
+        if key == 0 {
+            return None;
+        }
+        let row: *mut BinaryRow = find(address(&BINARIES), (&raw const key).cast());
+        if row.is_null() {
+            count(Place::BinaryMissing, 0);
+            return None;
+        }
+        let ids = look_up(row, generation, slot);
+        cache(cached, &ids);
+        Some(ids)
+    }
+}
+
+/// Keeps ids so that a reader never takes one generation's for another's.
+#[inline(always)]
+pub(crate) unsafe fn cache(place: *mut BinaryIds, ids: &BinaryIds) {
+    // SAFETY: as the caller's: a place in a record.
+    unsafe {
+        write_volatile(&raw mut (*place).generation, 0);
+        write_volatile(&raw mut (*place).exact, ids.exact);
+        write_volatile(&raw mut (*place).prefix, ids.prefix);
+        write_volatile(&raw mut (*place).postfix, ids.postfix);
+        write_volatile(&raw mut (*place).generation, ids.generation);
+    }
+}
+
+/// The address of the `struct path` of a `struct linux_binprm`'s file.
+#[inline(always)]
+pub(crate) fn path_of(bprm: u64) -> Option<u64> {
+    let file = read::pointer(read::at(bprm, crate::rodata::kernel!(bprm_file)))?;
+    Some(read::at(file, crate::rodata::kernel!(file_path)))
+}
