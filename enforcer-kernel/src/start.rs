@@ -233,15 +233,20 @@ fn shared_maps(
 
 /// Loads and attaches the programs that track processes, then adds the processes that are older.
 fn make_base(kernel: &Kernel, directory: &Path) -> Result<(), OpError> {
+    const OWN: &[&str] = &[hook_map::COUNTERS, hook_map::JUMP];
     pins::fresh_directory(directory).map_err(OpError::io("making the directory of base programs"))?;
-    let maps = make_maps(&kernel.object, directory, &[hook_map::COUNTERS], |_, entries| entries)?;
-    let pins = kernel.map_pins(directory, &[hook_map::COUNTERS]);
+    let maps = make_maps(&kernel.object, directory, OWN, |_, entries| entries)?;
+    let pins = kernel.map_pins(directory, OWN);
     let globals = globals(&kernel.offsets, None);
     for (name, hook) in BASE_PROGRAMS {
         let loaded = kernel.object.load(name, &Target::Lsm((*hook).into()), &globals, &pins)?;
         let what = || format!("pinning {name}");
         let pin = c_path(&directory.join(format!("{}-{name}", pins::PROGRAM))).map_err(OpError::io(what()))?;
         sys::obj_pin(loaded.as_fd(), &pin).map_err(OpError::io(what()))?;
+        if let (program::BPRM_COMMITTED_CREDS, Some(jump)) = (*name, maps.get(hook_map::JUMP)) {
+            // It starts over when another task has disturbed it.
+            jump.set_fd(0, loaded.as_fd()).map_err(OpError::io("writing JUMP"))?;
+        }
         attach::attach_lsm(loaded.as_fd(), &directory.join(format!("{}-{name}", pins::LINK)))
             .map_err(OpError::io(format!("attaching {name}")))?;
     }
@@ -260,7 +265,7 @@ fn make_base(kernel: &Kernel, directory: &Path) -> Result<(), OpError> {
 /// The programs that track processes and their hooks. What removes records comes first, so that none is left over.
 const BASE_PROGRAMS: &[(&str, &str)] = &[
     (program::TASK_FREE, "task_free"),
-    (program::BPRM_COMMITTING_CREDS, "bprm_committing_creds"),
+    (program::BPRM_CREDS_FOR_EXEC, "bprm_creds_for_exec"),
     (program::BPRM_COMMITTED_CREDS, "bprm_committed_creds"),
     (program::TASK_ALLOC, "task_alloc"),
 ];
