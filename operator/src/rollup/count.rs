@@ -1,0 +1,87 @@
+//! Which nodes count, how many are how far, and why not.
+
+use std::collections::BTreeMap;
+
+use stockade_crds::policy_status::{Failure, MAX_FAILURES};
+use stockade_crds::{NodeCounts, Strength};
+
+use super::{Document, Input, Liveness, Node, Progress, Standing};
+
+/// The nodes of a policy.
+pub(super) struct Count<'a> {
+    pub(super) nodes: NodeCounts,
+    /// Live desired nodes.
+    pub(super) standings: Vec<Standing<'a>>,
+    /// Nodes that the selector matches and that have an enforcer.
+    pub(super) any_desired: bool,
+    /// An older generation is in force on a desired node, live or not.
+    pub(super) older: bool,
+}
+
+pub(super) fn count<'a>(input: &Input<'a>) -> Count<'a> {
+    let selector = match &input.document {
+        Document::Accepted { node_selector, .. } => node_selector.as_ref(),
+        Document::Invalid(_) => None,
+    };
+    let mut count = Count { nodes: NodeCounts::default(), standings: Vec::new(), any_desired: false, older: false };
+    let nodes = &mut count.nodes;
+    for node in input.nodes {
+        let matches = selector.is_none_or(|selector| selector.matches(&node.labels));
+        match (node.covered, matches) {
+            (true, false) => nodes.skipped += 1,
+            (false, true) if !node.joining => nodes.uncovered += 1,
+            (false, _) => {}
+            (true, true) => {
+                nodes.desired += 1;
+                count.any_desired = true;
+                let standing = Standing::of(node, input.generation);
+                count.older |= standing.older;
+                add(nodes, node, &standing);
+                if !node.joining && node.liveness != Liveness::Unreachable {
+                    count.standings.push(standing);
+                }
+            }
+        }
+    }
+    count
+}
+
+/// Every desired node is counted once, under the first that applies.
+fn add(nodes: &mut NodeCounts, node: &Node, standing: &Standing<'_>) {
+    let place = match &standing.progress {
+        Progress::AtGoal(_) => &mut nodes.at_goal,
+        _ if node.liveness == Liveness::Unreachable => &mut nodes.unreachable,
+        _ if node.joining => &mut nodes.joining,
+        Progress::Not { stalled: true, .. } => &mut nodes.failed,
+        Progress::Not { stalled: false, .. } => &mut nodes.pending,
+    };
+    *place += 1;
+}
+
+/// Why nodes are not at goal: by reason, most nodes first.
+pub(super) fn failures(standings: &[Standing<'_>]) -> Vec<Failure> {
+    let mut by_reason: BTreeMap<&str, Failure> = BTreeMap::new();
+    for standing in standings {
+        let Progress::Not { cause, message, .. } = &standing.progress else { continue };
+        let failure = by_reason.entry(cause.as_str()).or_insert_with(|| Failure {
+            reason: cause.as_str().into(),
+            message: message.clone(),
+            nodes: 0,
+            example_node: standing.node.into(),
+        });
+        failure.nodes += 1;
+    }
+    let mut failures: Vec<Failure> = by_reason.into_values().collect();
+    failures.sort_by(|a, b| b.nodes.cmp(&a.nodes).then_with(|| a.reason.cmp(&b.reason)));
+    failures.truncate(MAX_FAILURES);
+    failures
+}
+
+/// The weakest strength over the nodes at goal.
+pub(super) fn weakest(standings: &[Standing<'_>]) -> Option<Strength> {
+    let strengths = standings.iter().filter_map(|standing| match standing.progress {
+        Progress::AtGoal(strength) => strength,
+        Progress::Not { .. } => None,
+    });
+    strengths.min()
+}

@@ -1,0 +1,306 @@
+//! A test for every row of the table of states, with what kstatus and Argo CD conclude from it.
+
+use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
+
+use stockade_crds::{ConditionStatus, ConditionType};
+use stockade_policy::ir::{LabelOperator, LabelRequirement};
+
+use super::*;
+
+const GENERATION: i64 = 2;
+
+/// A node whose agent says nothing of the policy yet.
+fn node(name: &str) -> Node {
+    Node { name: name.into(), covered: true, ..Node::default() }
+}
+
+fn entry(generation: i64, state: EntryState, reason: Option<Reason>) -> PolicyEntry {
+    PolicyEntry {
+        kind: "TracingPolicy".into(),
+        namespace: None,
+        name: "p".into(),
+        uid: "u".into(),
+        generation,
+        digest: "d".into(),
+        state,
+        generation_in_force: None,
+        strength: Some(Strength::Deny),
+        reason,
+        message: Some("because".into()),
+        hooks: Vec::new(),
+    }
+}
+
+fn at_goal(name: &str) -> Node {
+    Node { entry: Some(entry(GENERATION, EntryState::Programmed, None)), ..node(name) }
+}
+
+fn trouble(name: &str, state: EntryState, reason: Reason) -> Node {
+    Node { entry: Some(entry(GENERATION, state, Some(reason))), ..node(name) }
+}
+
+/// The node has an older generation in force.
+fn older(mut node: Node) -> Node {
+    if let Some(entry) = &mut node.entry {
+        entry.generation_in_force = Some(GENERATION - 1);
+    } else {
+        node.entry = Some(entry(GENERATION - 1, EntryState::Programmed, None));
+    }
+    node
+}
+
+fn accepted(mode: Mode) -> Document {
+    Document::Accepted { mode, digest: "abc".into(), node_selector: None, suspended: false }
+}
+
+fn invalid() -> Document {
+    let fault = Fault { path: "spec".into(), code: "PidZero", message: "m".into(), help: "h".into() };
+    Document::Invalid(vec![fault])
+}
+
+fn status_of(document: Document, nodes: &[Node]) -> PolicyStatus {
+    let now = Timestamp::from_second(1000).unwrap();
+    roll_up(&Input { generation: GENERATION, deleting: false, document, nodes, previous: None, now }).unwrap()
+}
+
+/// `Accepted Programmed Enforcing Ready third`, each as status initial and reason: `T/Valid F/Progressing …`.
+fn row(status: &PolicyStatus) -> String {
+    let parts = status.conditions.iter().map(|condition| match condition.type_.as_str() {
+        "Reconciling" | "Stalled" => condition.type_.clone(),
+        _ => format!("{}/{}", &condition.status[..1], condition.reason),
+    });
+    parts.collect::<Vec<_>>().join(" ")
+}
+
+/// What kstatus concludes: Flux and Helm wait by it.
+fn kstatus(status: &PolicyStatus) -> &'static str {
+    let is = |kind: ConditionType, wanted: ConditionStatus| {
+        status.conditions.iter().any(|c| c.type_ == kind.as_str() && c.status == wanted.as_str())
+    };
+    if status.observed_generation != Some(GENERATION) || is(ConditionType::Reconciling, ConditionStatus::True) {
+        "InProgress"
+    } else if is(ConditionType::Stalled, ConditionStatus::True) {
+        "Failed"
+    } else if is(ConditionType::Ready, ConditionStatus::True) {
+        "Current"
+    } else {
+        "InProgress"
+    }
+}
+
+/// What Argo CD concludes, by the script of `docs/argocd.md`.
+fn argo(status: &PolicyStatus) -> String {
+    let docs = include_str!("../../../docs/argocd.md");
+    let script = docs.split("```lua\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let conditions: String = status
+        .conditions
+        .iter()
+        .map(|c| format!("{{type={:?},status={:?},reason={:?},message={:?}}},", c.type_, c.status, c.reason, c.message))
+        .collect();
+    let object = format!(
+        "local obj = {{metadata={{generation={GENERATION}}},status={{observedGeneration={},conditions={{{conditions}}}}}}}",
+        status.observed_generation.unwrap()
+    );
+    let program = format!("local function health()\n{object}\n{script}\nend\nio.write(health().status)");
+    let child = Command::new("lua5.1").args(["-e", &program]).stdout(Stdio::piped()).stderr(Stdio::piped()).output();
+    let output = child.expect("lua5.1 runs the script that Argo CD would: apt-get install lua5.1");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn check(document: Document, nodes: &[Node], expected: &str, kstatus_says: &str) -> PolicyStatus {
+    let status = status_of(document, nodes);
+    assert_eq!(row(&status), expected);
+    assert_eq!(kstatus(&status), kstatus_says);
+    let argo_says = match kstatus_says {
+        "Current" => "Healthy",
+        "Failed" => "Degraded",
+        _ => "Progressing",
+    };
+    assert_eq!(argo(&status), argo_says);
+    status
+}
+
+#[test]
+fn row_2_invalid_and_nothing_older_in_force() {
+    let status = check(invalid(), &[node("a")], "F/Invalid F/Invalid F/Invalid F/Invalid Stalled", "Failed");
+    assert!(status.conditions[0].message.contains("PidZero"));
+}
+
+#[test]
+fn row_3_invalid_with_an_older_generation_in_force() {
+    let nodes = [older(trouble("a", EntryState::Failed, Reason::Invalid))];
+    check(invalid(), &nodes, "F/Invalid F/StaleRevision U/PreviousGeneration F/Invalid Stalled", "Failed");
+}
+
+#[test]
+fn row_4_first_rollout() {
+    let nodes = [at_goal("a"), node("b")];
+    let expected = "T/Valid F/Progressing F/Progressing F/Progressing Reconciling";
+    let status = check(accepted(Mode::Enforce), &nodes, expected, "InProgress");
+    assert_eq!(status.summary, "1/2");
+}
+
+#[test]
+fn row_5_rollout_of_an_edit() {
+    let nodes = [at_goal("a"), older(node("b"))];
+    let expected = "T/Valid F/Progressing U/PreviousGeneration F/Progressing Reconciling";
+    check(accepted(Mode::Enforce), &nodes, expected, "InProgress");
+}
+
+#[test]
+fn rows_6_7_8_at_goal() {
+    let nodes = [at_goal("a"), at_goal("b")];
+    let status = check(accepted(Mode::Enforce), &nodes, "T/Valid T/Programmed T/Enforced T/Enforced", "Current");
+    assert_eq!((status.summary.as_str(), status.strength), ("2/2", Some(Strength::Deny)));
+    check(accepted(Mode::Monitor), &nodes, "T/Valid T/Programmed F/Monitor T/Monitoring", "Current");
+    check(accepted(Mode::Observe), &nodes, "T/Valid T/Programmed F/ObserveOnly T/Observing", "Current");
+    let suspended =
+        Document::Accepted { mode: Mode::Monitor, digest: String::new(), node_selector: None, suspended: true };
+    check(suspended, &nodes, "T/Valid T/Programmed F/Monitor T/Suspended", "Current");
+}
+
+#[test]
+fn row_9_no_node_is_meant() {
+    let expected = "T/Valid T/NoNodes F/NoNodes T/NoNodes";
+    check(accepted(Mode::Enforce), &[], expected, "Current");
+    let requirement = LabelRequirement { key: "pool".into(), operator: LabelOperator::Exists, values: BTreeSet::new() };
+    let selector = LabelSelector { requirements: BTreeSet::from([requirement]) };
+    let document = Document::Accepted {
+        mode: Mode::Enforce,
+        digest: String::new(),
+        node_selector: Some(selector),
+        suspended: false,
+    };
+    let status = check(document, &[at_goal("a")], expected, "Current");
+    assert_eq!(status.nodes.unwrap().skipped, 1);
+}
+
+#[test]
+fn row_10_no_enforcer_anywhere() {
+    let nodes = [Node { covered: false, ..node("a") }];
+    let expected = "T/Valid F/NoEnforcer F/NoEnforcer F/NoEnforcer Reconciling";
+    let status = check(accepted(Mode::Enforce), &nodes, expected, "InProgress");
+    assert_eq!((status.summary.as_str(), status.nodes.unwrap().uncovered), ("0/0", 1));
+}
+
+#[test]
+fn row_11_some_nodes_can_never_run_it() {
+    let nodes = [at_goal("a"), trouble("b", EntryState::Failed, Reason::HookUnavailable)];
+    let expected = "T/Valid F/HookUnavailable F/HookUnavailable F/HookUnavailable Stalled";
+    let status = check(accepted(Mode::Enforce), &nodes, expected, "Failed");
+    assert_eq!(status.summary, "1/2");
+    assert_eq!(status.failures[0].example_node, "b");
+    let expected = "T/Valid F/HookUnavailable F/Monitor F/HookUnavailable Stalled";
+    check(accepted(Mode::Monitor), &nodes, expected, "Failed");
+    let lacking = [trouble("b", EntryState::Failed, Reason::BpfLsmMissing)];
+    let expected = "T/Valid F/HookUnavailable F/HookUnavailable F/HookUnavailable Stalled";
+    check(accepted(Mode::Enforce), &lacking, expected, "Failed");
+}
+
+#[test]
+fn rows_12_and_13_a_load_that_fails() {
+    let expected = "T/Valid F/LoadFailed F/LoadFailed F/LoadFailed ";
+    let retrying = [trouble("a", EntryState::Retrying, Reason::LoadFailed)];
+    check(accepted(Mode::Enforce), &retrying, &format!("{expected}Reconciling"), "InProgress");
+    let failed = [trouble("a", EntryState::Failed, Reason::LoadFailed)];
+    check(accepted(Mode::Enforce), &failed, &format!("{expected}Stalled"), "Failed");
+}
+
+#[test]
+fn row_14_a_new_generation_that_cannot_load() {
+    let expected = "T/Valid F/StaleRevision U/PreviousGeneration F/HookUnavailable Stalled";
+    let nodes = [older(trouble("a", EntryState::Failed, Reason::HookUnavailable))];
+    check(accepted(Mode::Enforce), &nodes, expected, "Failed");
+    let expected = "T/Valid F/StaleRevision U/PreviousGeneration F/LoadFailed Reconciling";
+    let nodes = [older(trouble("a", EntryState::Retrying, Reason::LoadFailed))];
+    check(accepted(Mode::Enforce), &nodes, expected, "InProgress");
+}
+
+#[test]
+fn row_15_weaker_than_asked_for() {
+    let nodes = [at_goal("a"), trouble("b", EntryState::Failed, Reason::TooWeak)];
+    check(accepted(Mode::Enforce), &nodes, "T/Valid T/Programmed F/TooWeak F/TooWeak Stalled", "Failed");
+}
+
+#[test]
+fn row_16_tampered() {
+    let nodes = [at_goal("a"), trouble("b", EntryState::Retrying, Reason::Tampered)];
+    let expected = "T/Valid F/Tampered F/Tampered F/Tampered Reconciling";
+    check(accepted(Mode::Enforce), &nodes, expected, "InProgress");
+}
+
+#[test]
+fn row_17_an_agent_that_died() {
+    let nodes = [at_goal("a"), Node { liveness: Liveness::AgentDown, ..at_goal("b") }];
+    let expected = "T/Valid U/AgentDown U/AgentDown F/AgentDown Reconciling";
+    check(accepted(Mode::Enforce), &nodes, expected, "InProgress");
+}
+
+#[test]
+fn row_18_unreachable_and_joining_nodes_are_counted_and_hold_nothing_up() {
+    let unreachable = Node { liveness: Liveness::Unreachable, ..at_goal("b") };
+    let joining = Node { joining: true, ..node("c") };
+    let nodes = [at_goal("a"), unreachable, joining];
+    let status = check(accepted(Mode::Enforce), &nodes, "T/Valid T/Programmed T/Enforced T/Enforced", "Current");
+    let counts = status.nodes.unwrap();
+    assert_eq!((counts.desired, counts.at_goal, counts.unreachable, counts.joining), (3, 1, 1, 1));
+    assert_eq!(status.summary, "1/3");
+    assert!(status.conditions[3].message.contains("1 unreachable"), "{}", status.conditions[3].message);
+}
+
+#[test]
+fn row_19_every_desired_node_is_unreachable() {
+    let nodes = [Node { liveness: Liveness::Unreachable, ..at_goal("a") }];
+    let expected = "T/Valid U/NodesUnreachable U/NodesUnreachable U/NodesUnreachable Reconciling";
+    check(accepted(Mode::Enforce), &nodes, expected, "InProgress");
+}
+
+#[test]
+fn row_20_nothing_is_written_while_it_is_deleted() {
+    let now = Timestamp::from_second(1000).unwrap();
+    let document = accepted(Mode::Enforce);
+    let input = Input { generation: 1, deleting: true, document, nodes: &[], previous: None, now };
+    assert_eq!(roll_up(&input), None);
+}
+
+#[test]
+fn of_several_causes_the_first_is_named() {
+    let causes = [Reason::Tampered, Reason::TooWeak, Reason::HookUnavailable, Reason::LoadFailed];
+    for (at, first) in causes.iter().enumerate() {
+        let nodes: Vec<Node> = causes[at..].iter().rev().map(|c| trouble("n", EntryState::Failed, *c)).collect();
+        let status = status_of(accepted(Mode::Enforce), &nodes);
+        assert_eq!(status.conditions[3].reason, first.as_str());
+    }
+}
+
+#[test]
+fn a_time_changes_only_with_its_status() {
+    let nodes = [at_goal("a")];
+    let first = status_of(accepted(Mode::Enforce), &nodes);
+    let later = |document, previous| {
+        let now = Timestamp::from_second(2000).unwrap();
+        roll_up(&Input { generation: GENERATION, deleting: false, document, nodes: &nodes, previous, now }).unwrap()
+    };
+    assert_eq!(later(accepted(Mode::Enforce), Some(&first)), first, "nothing to write");
+    let monitor = later(accepted(Mode::Monitor), Some(&first));
+    let time = |status: &PolicyStatus, n: usize| status.conditions[n].last_transition_time.0;
+    assert_eq!(time(&monitor, 3), time(&first, 3), "Ready stays True");
+    assert_ne!(time(&monitor, 2), time(&first, 2), "Enforcing is False now");
+}
+
+#[test]
+fn a_status_of_five_thousand_nodes_is_small() {
+    let nodes: Vec<Node> = (0..5000)
+        .map(|n| {
+            let reason = if n % 2 == 0 { Reason::HookUnavailable } else { Reason::LoadFailed };
+            let mut node = trouble(&format!("node-{n}"), EntryState::Failed, reason);
+            node.entry.as_mut().unwrap().message = Some("x".repeat(256));
+            node
+        })
+        .collect();
+    let status = status_of(accepted(Mode::Enforce), &nodes);
+    assert!(serde_json::to_vec(&status).unwrap().len() < 8192);
+    assert_eq!(status.failures.iter().map(|failure| failure.nodes).sum::<i32>(), 5000);
+}
