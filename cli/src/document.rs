@@ -70,8 +70,15 @@ fn options() -> Options {
 
 fn unreadable(error: &serde_saphyr::Error, body: &str) -> Unreadable {
     let message = DefaultMessageFormatter.format_message(error).into_owned();
-    let span = error.location().map(|location| location.span()).unwrap_or_default();
-    let start = span.byte_offset().and_then(|at| usize::try_from(at).ok()).unwrap_or(0).min(body.len());
-    let len = span.byte_len().and_then(|len| usize::try_from(len).ok()).unwrap_or(0);
-    Unreadable { message, place: start..start.saturating_add(len).min(body.len()) }
+    // Not every error knows its bytes; lines and columns they all know.
+    let at = error.location().map_or(0, |location| byte_at(body, location.line(), location.column()));
+    Unreadable { message, place: at..at }
+}
+
+/// The byte at a line and column, both from 1, the column in code points.
+fn byte_at(text: &str, line: u64, column: u64) -> usize {
+    let index = |from_one: u64| usize::try_from(from_one.saturating_sub(1)).unwrap_or(usize::MAX);
+    let start: usize = text.split_inclusive('\n').take(index(line)).map(str::len).sum();
+    let rest = text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    start + rest.char_indices().nth(index(column)).map_or(rest.len(), |(at, _)| at)
 }

@@ -99,7 +99,7 @@ fn node_table(nodes: &[NodeView], wide: bool) -> Table {
         let reason = entry.and_then(|e| e.reason).map(String::from).or_else(|| trouble.map(|c| c.reason.clone()));
         let mut row = vec![
             node.name.clone(),
-            entry.map_or_else(|| "NotHere".to_owned(), |e| e.state.into()),
+            entry.map_or_else(|| "NotReported".to_owned(), |e| e.state.into()),
             entry.and_then(|e| e.strength).map_or_else(String::new, String::from),
             entry.map_or_else(String::new, |e| {
                 match e.generation_in_force.filter(|_| e.state != EntryState::Programmed) {
