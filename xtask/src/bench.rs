@@ -16,7 +16,7 @@ use crate::{ebpf, process::Run, step::step, vm, workspace};
 
 const PACKAGE: &str = "stockade-enforcer-kernel";
 /// The example of that package that measures and prints a row of JSON for each figure.
-const EXAMPLE: &str = "hot-path";
+const EXAMPLE: &str = "hot_path";
 const DOCUMENT: &str = "docs/performance.md";
 const BEGIN: &str = "<!-- written by `cargo xtask bench hot-path --write` -->";
 const END: &str = "<!-- end -->";

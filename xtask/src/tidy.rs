@@ -4,6 +4,7 @@ mod arrows;
 mod documents;
 mod files;
 mod manifests;
+mod pins;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,7 @@ pub(crate) fn run() -> Result<Vec<String>> {
     wrong.extend(arrows::check(&metadata()?)?);
     wrong.extend(arrows::check_reach()?);
     wrong.extend(manifests::check(&root)?);
+    wrong.extend(pins::check(&root)?);
     wrong.extend(files::check(&root, &files)?);
     wrong.extend(documents::check(&root, &files)?);
     wrong.extend(generated()?);

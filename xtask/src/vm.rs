@@ -121,9 +121,8 @@ pub(crate) fn run_in(kernel: &str, machine: &Machine, binary: &Path, args: &[Str
     let image = images.first().context("there is no such kernel")?;
     let mut archive = archive()?;
     archive.host_file(binary, "/program")?;
-    boot::boot(image, machine, archive, &script("/program", args), &run_folder(&image.name)?, |line| {
-        eprintln!("{line}")
-    })
+    let show = |line: &str| eprintln!("{line}");
+    boot::boot(image, machine, archive, &script("/program", args), &run_folder(&image.name)?, show)
 }
 
 /// The kernels of these names, fetched if they are not in the cache; all of them if no name is given.
