@@ -64,6 +64,13 @@ fn invalid_documents_have_exactly_the_faults_beside_them() {
 }
 
 #[test]
+fn every_invalid_document_has_a_corrected_one() {
+    let valid = documents::all("valid");
+    let missing: Vec<_> = documents::all("invalid").into_keys().filter(|name| !valid.contains_key(name)).collect();
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+#[test]
 fn every_code_is_in_the_corpus() {
     let seen: BTreeSet<String> = documents::all("invalid")
         .values()
@@ -97,6 +104,17 @@ fn every_code_is_in_the_documentation() {
     let missing: Vec<_> =
         codes::ALL.iter().map(|code| code.name).filter(|name| !text.contains(&format!("| `{name}` |"))).collect();
     assert_eq!(missing, Vec::<&str>::new());
+}
+
+#[test]
+fn the_examples_of_the_documentation_are_accepted() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/policies.md")).unwrap();
+    let blocks: Vec<&str> = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        let judgement = judge(&serde_saphyr::from_str(block).unwrap());
+        assert!(judgement.policy.is_some() && judgement.warnings.is_empty(), "{block}{}", show(&judgement.faults));
+    }
 }
 
 #[test]

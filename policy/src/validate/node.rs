@@ -5,6 +5,16 @@
 
 use serde_json::Value;
 
+/// The whole number that `value` is. To the API server 3.0 is one too.
+pub(super) fn integer(value: &Value) -> Option<i64> {
+    /// Beyond it, not every whole number is a floating one.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    value.as_i64().or_else(|| {
+        let float = value.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < EXACT)?;
+        format!("{float:.0}").parse().ok()
+    })
+}
+
 /// A value and where it is.
 #[derive(Debug, Clone)]
 pub(super) struct Node<'a> {
@@ -70,7 +80,7 @@ impl<'a> Node<'a> {
     }
 
     pub(super) fn integer(&self) -> Option<i64> {
-        self.value.as_i64()
+        integer(self.value)
     }
 
     /// The elements of the list in field `name`; none when it is absent.

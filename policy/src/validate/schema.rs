@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::nearest::suggestion;
+use super::node::integer;
 use super::report::Report;
 use crate::fault::codes;
 
@@ -65,7 +66,7 @@ impl Walk<'_> {
     fn value(&mut self, value: &Value, path: &str, shape: &Shape) {
         match (shape, value) {
             (Shape::Text, Value::String(_)) | (Shape::Flag, Value::Bool(_)) => {}
-            (Shape::Integer { min, max }, Value::Number(number)) => self.integer(number, path, *min, *max),
+            (Shape::Integer { min, max }, Value::Number(_)) => self.integer(value, path, *min, *max),
             (Shape::OneOf { built, also, later }, Value::String(text)) => {
                 if !also.contains(&text.as_str()) {
                     self.one_of(text, path, built, later);
@@ -121,11 +122,11 @@ impl Walk<'_> {
         self.inside_later = outer;
     }
 
-    fn integer(&mut self, number: &serde_json::Number, path: &str, min: i64, max: i64) {
-        if number.as_i64().is_some_and(|number| (min..=max).contains(&number)) {
+    fn integer(&mut self, number: &Value, path: &str, min: i64, max: i64) {
+        if integer(number).is_some_and(|number| (min..=max).contains(&number)) {
             return;
         }
-        if number.is_f64() {
+        if number.as_f64().is_some_and(|float| float.fract() != 0.0) {
             self.report.fault(path, codes::WRONG_TYPE, "this is a fraction", "write a whole number");
         } else {
             let what = format!("{number} is outside what this field can hold");
@@ -175,7 +176,7 @@ fn is_default(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(flag) => !flag,
-        Value::Number(number) => number.as_i64() == Some(0),
+        Value::Number(_) => integer(value) == Some(0),
         Value::String(text) => text.is_empty(),
         Value::Array(values) => values.is_empty(),
         Value::Object(map) => !map.is_empty() && map.values().all(is_default),
