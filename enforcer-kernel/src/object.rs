@@ -85,7 +85,7 @@ impl Object {
     /// Parses the object and the kernel's BTF.
     pub fn parse(bytes: &[u8]) -> Result<Self, LoadError> {
         let digest = Sha256::digest(bytes).into();
-        let bytes = &without_line_info(bytes);
+        let bytes = &without_line_info(bytes)?;
         let object = aya_obj::Object::parse(bytes).map_err(|error| LoadError::Object(error.to_string()))?;
         let btf = aya::Btf::from_sys_fs().map_err(|error| LoadError::Object(error.to_string()))?;
         let maps = object
@@ -153,21 +153,24 @@ impl Object {
     }
 }
 
-/// The object without its `.BTF.ext`, by giving the section a name that nobody looks for.
+/// The object without line information: the length of it in `.BTF.ext` is set to zero.
 ///
 /// The linker leaves two lines at one instruction where it has merged code, which the kernel refuses ("Invalid line_info").
-/// Nothing here needs the section: there are no CO-RE relocations in programs written in Rust.
-fn without_line_info(bytes: &[u8]) -> Vec<u8> {
-    const NAME: &[u8] = b".BTF.ext\0";
+/// The rest of the section is needed: a subprogram without it may not call tails.
+fn without_line_info(bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
+    use object::{Object as _, ObjectSection as _};
+    // Of `struct btf_ext_header`.
+    const LINE_INFO_LENGTH: usize = 20;
+    let file = object::File::parse(bytes).map_err(|error| LoadError::Object(error.to_string()))?;
+    let section = file.section_by_name(".BTF.ext").and_then(|section| section.file_range());
     let mut bytes = bytes.to_vec();
-    let found: Vec<usize> =
-        bytes.windows(NAME.len()).enumerate().filter(|(_, w)| *w == NAME).map(|(at, _)| at).collect();
-    for at in found {
-        if let Some(place) = bytes.get_mut(at + 1..at + 4) {
-            place.copy_from_slice(b"btf");
-        }
+    if let Some((start, _)) = section
+        && let Ok(start) = usize::try_from(start)
+        && let Some(length) = bytes.get_mut(start + LINE_INFO_LENGTH..start + LINE_INFO_LENGTH + 4)
+    {
+        length.fill(0);
     }
-    bytes
+    Ok(bytes)
 }
 
 /// The globals of a load.
