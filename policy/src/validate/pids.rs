@@ -23,8 +23,8 @@ pub(super) fn read(selector: &Node<'_>, surroundings: &Surroundings, report: &mu
         .collect();
     filters.sort_unstable();
     filters.dedup();
-    if let Some((left, right)) = contradiction(&filters) {
-        let what = format!("{} and {} leave no process", describe(left), describe(right));
+    if let Some(which) = contradiction(&filters) {
+        let what = format!("{which} leave no process");
         report.fault(selector.path_of("matchPIDs"), codes::PID_CONTRADICTION, what, "remove one of them");
     }
     filters
@@ -106,49 +106,36 @@ fn check_numbering(node: &Node<'_>, pids: &BTreeSet<u32>, surroundings: &Surroun
     namespace_pid
 }
 
-/// Two entries that no process can satisfy together.
-fn contradiction(filters: &[PidFilter]) -> Option<(&PidFilter, &PidFilter)> {
-    let positive = filters.iter().filter(|filter| !filter.negated && !filter.pids.is_empty());
-    for left in positive {
-        for right in filters.iter().filter(|right| right.namespace_pid == left.namespace_pid) {
-            let never = if right.negated {
-                // With followForks on the left alone, a descendant is left.
-                left.pids.is_subset(&right.pids) && (right.follow_forks || !left.follow_forks)
-            } else {
-                !left.follow_forks
-                    && !right.follow_forks
-                    && left.pids.is_disjoint(&right.pids)
-                    && !right.pids.is_empty()
-            };
-            if never {
-                return Some((left, right));
-            }
-        }
-    }
-    spread_contradiction(filters)
+/// Which entries no process can satisfy together. Numbers of the host and of a container's own namespace are apart: nothing
+/// is known about how they go together.
+fn contradiction(filters: &[PidFilter]) -> Option<String> {
+    [false, true].into_iter().find_map(|namespace_pid| {
+        let of_numbering =
+            filters.iter().filter(|filter| filter.namespace_pid == namespace_pid && !filter.pids.is_empty());
+        let (excluding, selecting): (Vec<_>, Vec<_>) = of_numbering.partition(|filter| filter.negated);
+        own_pid(&selecting, &excluding).or_else(|| ancestors(&selecting, &excluding))
+    })
 }
 
-/// The same, when only several entries together leave nothing: without followForks, they are sets of one number.
-fn spread_contradiction(filters: &[PidFilter]) -> Option<(&PidFilter, &PidFilter)> {
-    for namespace_pid in [false, true] {
-        let plain: Vec<_> =
-            filters.iter().filter(|filter| filter.namespace_pid == namespace_pid && !filter.pids.is_empty()).collect();
-        let mut selecting = plain.iter().filter(|filter| !filter.negated && !filter.follow_forks);
-        let Some(first) = selecting.next() else { continue };
-        let both = selecting.fold(first.pids.clone(), |pids, filter| &pids & &filter.pids);
-        let excluded: BTreeSet<u32> =
-            plain.iter().filter(|filter| filter.negated).flat_map(|filter| filter.pids.iter().copied()).collect();
-        let last = plain.iter().rfind(|filter| filter != &first);
-        if let (true, Some(last)) = (both.is_subset(&excluded), last) {
-            return Some((first, last));
-        }
+/// The process's own pid must be in every list without followForks and in no excluded one.
+fn own_pid(selecting: &[&PidFilter], excluding: &[&PidFilter]) -> Option<String> {
+    let mut plain = selecting.iter().filter(|filter| !filter.follow_forks).map(|filter| &filter.pids);
+    let first = plain.next()?;
+    let common = plain.fold(first.clone(), |common, pids| &common & pids);
+    if common.is_empty() {
+        return Some("the lists of In".into());
     }
-    None
+    let excluded: BTreeSet<u32> = excluding.iter().flat_map(|filter| filter.pids.iter().copied()).collect();
+    common.is_subset(&excluded).then(|| format!("In {} and NotIn {}", list(&common), list(&(&excluded & &common))))
 }
 
-fn describe(filter: &PidFilter) -> String {
-    let operator = if filter.negated { "NotIn" } else { "In" };
-    format!("{operator} {}", list(&filter.pids))
+/// With followForks, an ancestor or the process itself must be in the list; whatever has an excluded ancestor is excluded.
+fn ancestors(selecting: &[&PidFilter], excluding: &[&PidFilter]) -> Option<String> {
+    let with_descendants = excluding.iter().filter(|filter| filter.follow_forks);
+    let excluded: BTreeSet<u32> = with_descendants.flat_map(|filter| filter.pids.iter().copied()).collect();
+    let none_left = |filter: &&&PidFilter| filter.follow_forks && filter.pids.is_subset(&excluded);
+    let filter = selecting.iter().find(none_left)?;
+    Some(format!("In {0} and NotIn {0}, both with followForks,", list(&filter.pids)))
 }
 
 /// The first few pids, in brackets.

@@ -169,6 +169,8 @@ fn both_ends(left: &BTreeSet<String>, right: &BTreeSet<String>, compare: StringC
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn set(values: &[&str]) -> BTreeSet<String> {
@@ -183,17 +185,59 @@ mod tests {
         assert_eq!(minimal(&values, StringCompare::Equal), values);
     }
 
-    #[test]
-    fn what_nothing_satisfies_is_found() {
-        let (etc, ssl, var) = (set(&["/etc"]), set(&["/etc/ssl"]), set(&["/var"]));
-        let test = |compare, negated, values| Test { compare, negated, values };
-        let prefix = |negated, values| test(StringCompare::Prefix, negated, values);
-        assert!(never(&[prefix(false, &etc), prefix(false, &var)]).is_some());
-        assert!(never(&[prefix(false, &etc), prefix(false, &ssl)]).is_none());
-        assert!(never(&[prefix(false, &ssl), prefix(true, &etc)]).is_some());
-        assert!(never(&[prefix(false, &etc), prefix(true, &ssl)]).is_none());
-        assert!(never(&[test(StringCompare::Equal, false, &var), prefix(false, &etc)]).is_some());
-        assert!(never(&[test(StringCompare::Equal, false, &var), test(StringCompare::Postfix, false, &var)]).is_none());
-        assert!(never(&[]).is_none());
+    fn compare() -> impl Strategy<Value = StringCompare> {
+        prop_oneof![Just(StringCompare::Equal), Just(StringCompare::Prefix), Just(StringCompare::Postfix)]
+    }
+
+    /// Every string of at most `length` of the letters a, b and c.
+    fn strings(length: usize) -> Vec<String> {
+        let mut all = vec![String::new()];
+        let mut from = 0;
+        for _ in 0..length {
+            let to = all.len();
+            for at in from..to {
+                for letter in ["a", "b", "c"] {
+                    all.push(format!("{}{letter}", all[at]));
+                }
+            }
+            from = to;
+        }
+        all
+    }
+
+    fn satisfies(text: &str, compare: StringCompare, negated: bool, values: &BTreeSet<String>) -> bool {
+        let any = values.iter().any(|value| match compare {
+            StringCompare::Equal => text == value,
+            StringCompare::Prefix => text.starts_with(value.as_str()),
+            StringCompare::Postfix => text.ends_with(value.as_str()),
+        });
+        any != negated
+    }
+
+    proptest! {
+        /// Values are made of a and b, so that a string with c is something that no value is about.
+        #[test]
+        fn never_is_said_exactly_when_no_string_satisfies_all(
+            filters in prop::collection::vec((compare(), any::<bool>(), prop::collection::btree_set("[ab]{1,2}", 1..3)), 1..5)
+        ) {
+            let tests: Vec<_> = filters
+                .iter()
+                .map(|(compare, negated, values)| Test { compare: *compare, negated: *negated, values })
+                .collect();
+            let found = strings(5).into_iter().find(|text| {
+                filters.iter().all(|(compare, negated, values)| satisfies(text, *compare, *negated, values))
+            });
+            prop_assert_eq!(never(&tests).is_none(), found.is_some(), "{:?}", found);
+        }
+
+        #[test]
+        fn leaving_out_what_is_included_changes_nothing(
+            compare in compare(), values in prop::collection::btree_set("[ab]{1,3}", 0..6)
+        ) {
+            let fewer = minimal(&values, compare);
+            for text in strings(4) {
+                prop_assert_eq!(satisfies(&text, compare, false, &values), satisfies(&text, compare, false, &fewer));
+            }
+        }
     }
 }
