@@ -152,11 +152,15 @@ fn selector_matches(selector: &Selector, hook: &Hook, process: &Process, argumen
 }
 
 fn all(filters: impl Iterator<Item = Holds>) -> Holds {
-    filters.fold(Some(true), |all, holds| match (all, holds) {
-        (Some(false), _) | (_, Some(false)) => Some(false),
-        (None, _) | (_, None) => None,
-        (Some(true), Some(true)) => Some(true),
-    })
+    let mut readable = true;
+    for holds in filters {
+        match holds {
+            Some(false) => return Some(false),
+            Some(true) => {}
+            None => readable = false,
+        }
+    }
+    readable.then_some(true)
 }
 
 /// Law 1: negation is negation.

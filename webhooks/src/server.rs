@@ -54,7 +54,6 @@ impl Default for Settings {
 }
 
 /// The admission server as a value.
-#[must_use]
 pub fn router(settings: Settings) -> Router {
     Router::new()
         .route(PATH, post(validate))

@@ -43,7 +43,7 @@ fn row(input: &Input<'_>, count: &Count<'_>) -> Row {
     match &input.document {
         Document::Invalid(faults) => invalid(faults, count),
         Document::Accepted { mode, suspended, .. } => match cause(count) {
-            Some(cause) => not_ready(*mode, cause, count),
+            Some(cause) => not_ready(*mode, &cause, count),
             None if !count.any_desired && count.nodes.uncovered > 0 => no_enforcer(count),
             None if !count.any_desired => no_nodes(),
             None if count.standings.is_empty() => no_live_node(*mode, count),
@@ -100,7 +100,7 @@ fn faults_message(faults: &[Fault]) -> String {
 }
 
 /// Rows 4, 5 and 11 to 17.
-fn not_ready(mode: Mode, cause: Cause, count: &Count<'_>) -> Row {
+fn not_ready(mode: Mode, cause: &Cause, count: &Count<'_>) -> Row {
     let reason = cause.reason;
     let stalled = match reason {
         Reason::TooWeak | Reason::HookUnavailable => true,

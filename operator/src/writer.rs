@@ -1,0 +1,320 @@
+//! What the leader writes: statuses of policies, and on node states the condition `AgentReady` and the node's labels.
+//!
+//! Nothing is written when nothing changed, a policy at most every few seconds, and all of them together at a bounded rate,
+//! failures before successes.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Client, Resource, ResourceExt};
+use serde_json::{Value, json};
+use stockade_crds::names::{OPERATOR_MANAGER, POLICY_API_VERSION, STOCKADE_API_VERSION, SUSPEND_ANNOTATION};
+use stockade_crds::{ConditionStatus, ConditionType, PolicyKind, PolicyStatus, Reason};
+use stockade_policy::judge;
+
+use crate::liveness::{self, Kubelets};
+use crate::rollup::{Document, Input, Liveness, Node, roll_up};
+use crate::view::{NodeState, Policy, SharedView, View, node_state_resource};
+
+/// The annotation in which an agent is told the labels of its node.
+pub const NODE_LABELS: &str = "stockade.dev/node-labels";
+
+/// Time passes for Leases and young nodes even when nothing changes.
+const TICK: Duration = Duration::from_secs(2);
+/// Changes within this time are looked at together.
+const COALESCE: Duration = Duration::from_millis(500);
+/// A policy that is rolling out is written at most this often.
+const ROLLING: Duration = Duration::from_secs(5);
+/// A policy is otherwise written at most this often, unless its Ready changes.
+const SETTLED: Duration = Duration::from_secs(60);
+/// Policies written in one round: five a second.
+const ROUND: usize = 10;
+
+type Key = (PolicyKind, String, String);
+
+/// The leader's writer.
+pub struct Writer {
+    client: Client,
+    recorder: Recorder,
+    kubelets: Kubelets,
+    /// Judgements by policy: of which generation and annotation, and what.
+    documents: BTreeMap<Key, (Option<i64>, bool, Document)>,
+    written: BTreeMap<Key, (Instant, PolicyStatus)>,
+}
+
+/// A status that is to be written.
+struct Due {
+    key: Key,
+    policy: Policy,
+    status: PolicyStatus,
+    was: Option<PolicyStatus>,
+}
+
+impl Writer {
+    /// A writer that has written nothing.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        let reporter = Reporter { controller: "stockade-operator".into(), instance: None };
+        let recorder = Recorder::new(client.clone(), reporter);
+        let (documents, written) = (BTreeMap::new(), BTreeMap::new());
+        Self { client, recorder, kubelets: Kubelets::default(), documents, written }
+    }
+
+    /// Writes for as long as this replica leads.
+    pub async fn run(mut self, view: SharedView) {
+        loop {
+            if view.with(View::is_complete) {
+                self.round(&view).await;
+            }
+            tokio::select! {
+                () = view.changed() => tokio::time::sleep(COALESCE).await,
+                () = tokio::time::sleep(TICK) => {}
+            }
+        }
+    }
+
+    async fn round(&mut self, view: &SharedView) {
+        let now = Timestamp::now();
+        let stale = view.with(|view| liveness::stale(view, now));
+        self.kubelets.look(&self.client, &stale, now).await;
+        let (mut due, states) = view.with(|view| (self.due(view, now), self.states_due(view, now)));
+        // Failures first: they are what somebody waits to hear of.
+        due.sort_by_key(|due| ready_status(&due.status) == Some(ConditionStatus::True));
+        for due in due.into_iter().take(ROUND) {
+            self.write(due).await;
+        }
+        for (node, patch, subresource) in states {
+            self.write_state(&node, &patch, subresource).await;
+        }
+    }
+
+    /// The policies whose status differs from what is stored and may be written now.
+    fn due(&mut self, view: &View, now: Timestamp) -> Vec<Due> {
+        self.documents.retain(|key, _| view.policies.contains_key(key));
+        self.written.retain(|key, _| view.policies.contains_key(key));
+        let nodes = self.nodes(view, now);
+        let mut due = Vec::new();
+        for (key, policy) in &view.policies {
+            let document = self.document(key, policy);
+            let own = with_entries(&nodes, view, key, policy);
+            let was = stored_status(&policy.object);
+            let input = Input {
+                generation: policy.object.metadata.generation.unwrap_or_default(),
+                deleting: policy.object.metadata.deletion_timestamp.is_some(),
+                document,
+                nodes: &own,
+                previous: was.as_ref(),
+                now,
+            };
+            let Some(status) = roll_up(&input) else { continue };
+            if was.as_ref() != Some(&status) && self.may_write(key, &status, was.as_ref()) {
+                due.push(Due { key: key.clone(), policy: policy.clone(), status, was });
+            }
+        }
+        due
+    }
+
+    fn may_write(&self, key: &Key, status: &PolicyStatus, was: Option<&PolicyStatus>) -> bool {
+        let Some((at, written)) = self.written.get(key) else { return true };
+        // What was written may not have come back through the watch yet.
+        if written == status {
+            return false;
+        }
+        let same_ready = was.is_some_and(|was| ready(was) == ready(status));
+        let pause = if same_ready && !is_true(status, ConditionType::Reconciling) { SETTLED } else { ROLLING };
+        let urgent =
+            was.is_none_or(|was| ready(was) != ready(status) || was.observed_generation != status.observed_generation);
+        urgent || at.elapsed() >= pause
+    }
+
+    fn document(&mut self, key: &Key, policy: &Policy) -> Document {
+        let generation = policy.object.metadata.generation;
+        let suspended = policy.object.annotations().get(SUSPEND_ANNOTATION).is_some_and(|value| value == "true");
+        if let Some((of, was_suspended, document)) = self.documents.get(key)
+            && (*of, *was_suspended) == (generation, suspended)
+        {
+            return document.clone();
+        }
+        let judgement = judge(&policy.raw());
+        let document = match &judgement.policy {
+            Some(validated) => Document::accepted(validated, suspended),
+            None => Document::Invalid(judgement.faults),
+        };
+        self.documents.insert(key.clone(), (generation, suspended, document.clone()));
+        document
+    }
+
+    fn nodes(&self, view: &View, now: Timestamp) -> Vec<Node> {
+        let node = |(name, node): (&String, &kube::api::PartialObjectMeta<_>)| Node {
+            name: name.clone(),
+            labels: node.labels().clone(),
+            covered: view.states.contains_key(name),
+            joining: liveness::joining(view, name, now),
+            liveness: self.kubelets.liveness(view, name, now),
+            entry: None,
+        };
+        view.nodes.iter().map(node).collect()
+    }
+
+    async fn write(&mut self, due: Due) {
+        let Due { key, policy, status, was } = due;
+        let (kind, namespace, name) = &key;
+        let api = policies(&self.client, *kind, namespace);
+        let patch = json!({
+            "apiVersion": POLICY_API_VERSION, "kind": kind.kind(), "metadata": {"name": name}, "status": status,
+        });
+        match api.patch_status(name, &PatchParams::apply(OPERATOR_MANAGER).force(), &Patch::Apply(&patch)).await {
+            Ok(_) => {
+                self.tell(&policy, &status, was.as_ref()).await;
+                self.written.insert(key, (Instant::now(), status));
+            }
+            Err(error) => tracing::warn!(%error, %kind, namespace, name, "a policy's status could not be written"),
+        }
+    }
+
+    /// An Event for each transition of `Ready`.
+    async fn tell(&self, policy: &Policy, status: &PolicyStatus, was: Option<&PolicyStatus>) {
+        let Some(now) = condition(status, ConditionType::Ready) else { return };
+        if was.and_then(|was| condition(was, ConditionType::Ready)).map(|c| (&c.status, &c.reason))
+            == Some((&now.status, &now.reason))
+        {
+            return;
+        }
+        let normal = now.status == ConditionStatus::True.as_str() || now.reason == Reason::Progressing.as_str();
+        let event = Event {
+            type_: if normal { EventType::Normal } else { EventType::Warning },
+            reason: now.reason.clone(),
+            note: Some(now.message.clone()),
+            action: "RollUp".into(),
+            secondary: None,
+        };
+        let reference = policy.object.object_ref(&policy.kind.api_resource());
+        if let Err(error) = self.recorder.publish(&event, &reference).await {
+            tracing::warn!(%error, "an Event could not be recorded");
+        }
+    }
+
+    /// What is to be written on node states: (node, patch, whether of the status).
+    fn states_due(&self, view: &View, now: Timestamp) -> Vec<(String, Value, bool)> {
+        let mut due = Vec::new();
+        for (name, state) in &view.states {
+            let Some(node) = view.nodes.get(name) else { continue };
+            let labels = serde_json::to_string(node.labels()).unwrap_or_default();
+            if state.annotations.get(NODE_LABELS) != Some(&labels) {
+                due.push((name.clone(), json!({"metadata": {"annotations": {(NODE_LABELS): labels}}}), false));
+            }
+            if let Some(condition) = agent_ready(state, self.kubelets.liveness(view, name, now), now) {
+                due.push((name.clone(), json!({"status": {"conditions": [condition]}}), true));
+            }
+        }
+        due
+    }
+
+    async fn write_state(&self, node: &str, patch: &Value, of_status: bool) {
+        let states = Api::<DynamicObject>::all_with(self.client.clone(), &node_state_resource());
+        let mut object = json!({
+            "apiVersion": STOCKADE_API_VERSION,
+            "kind": stockade_crds::names::NODE_POLICY_STATE_KIND,
+            "metadata": {"name": node},
+        });
+        merge(&mut object, patch);
+        let params = PatchParams::apply(OPERATOR_MANAGER).force();
+        let result = if of_status {
+            states.patch_status(node, &params, &Patch::Apply(&object)).await
+        } else {
+            states.patch(node, &params, &Patch::Apply(&object)).await
+        };
+        if let Err(error) = result {
+            tracing::warn!(%error, node, "a node's state could not be written");
+        }
+    }
+}
+
+fn merge(object: &mut Value, patch: &Value) {
+    match (object, patch) {
+        (Value::Object(object), Value::Object(patch)) => {
+            for (key, value) in patch {
+                merge(object.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (object, patch) => *object = patch.clone(),
+    }
+}
+
+fn policies(client: &Client, kind: PolicyKind, namespace: &str) -> Api<DynamicObject> {
+    match kind {
+        PolicyKind::Cluster => Api::all_with(client.clone(), &kind.api_resource()),
+        PolicyKind::Namespaced => Api::namespaced_with(client.clone(), namespace, &kind.api_resource()),
+    }
+}
+
+/// The nodes with what each says of this policy: of this very object, not of a namesake that was deleted.
+fn with_entries(nodes: &[Node], view: &View, key: &Key, policy: &Policy) -> Vec<Node> {
+    let (kind, namespace, name) = key;
+    let uid = policy.object.metadata.uid.as_deref().unwrap_or_default();
+    let entry = |state: &NodeState| {
+        let mut entries = state.status.policies.iter();
+        entries
+            .find(|entry| {
+                entry.kind == kind.kind()
+                    && entry.name == *name
+                    && entry.namespace.as_deref().unwrap_or_default() == namespace
+                    && entry.uid == uid
+            })
+            .cloned()
+    };
+    let with = |node: &Node| Node { entry: view.states.get(&node.name).and_then(entry), ..node.clone() };
+    nodes.iter().map(with).collect()
+}
+
+fn stored_status(object: &DynamicObject) -> Option<PolicyStatus> {
+    let status: PolicyStatus = serde_json::from_value(object.data.get("status")?.clone()).ok()?;
+    // The schema's default is not something that was written.
+    status.observed_generation.is_some().then_some(status)
+}
+
+fn condition(status: &PolicyStatus, kind: ConditionType) -> Option<&Condition> {
+    status.conditions.iter().find(|condition| condition.type_ == kind.as_str())
+}
+
+fn ready(status: &PolicyStatus) -> Option<(&str, &str)> {
+    condition(status, ConditionType::Ready).map(|c| (c.status.as_str(), c.reason.as_str()))
+}
+
+fn ready_status(status: &PolicyStatus) -> Option<ConditionStatus> {
+    condition(status, ConditionType::Ready).map(|c| ConditionStatus::parse(&c.status))
+}
+
+fn is_true(status: &PolicyStatus, kind: ConditionType) -> bool {
+    condition(status, kind).is_some_and(|c| c.status == ConditionStatus::True.as_str())
+}
+
+/// The condition `AgentReady`, when it is not what is stored: Unknown when the Lease ran out, as for kubelets.
+fn agent_ready(state: &NodeState, liveness: Liveness, now: Timestamp) -> Option<Condition> {
+    let (status, reason, message) = match liveness {
+        Liveness::Alive => (ConditionStatus::True, Reason::AgentRunning, "the enforcer renews its Lease"),
+        Liveness::AgentDown => {
+            (ConditionStatus::Unknown, Reason::AgentDown, "the enforcer's Lease ran out, the kubelet's is fresh")
+        }
+        Liveness::Unreachable => {
+            (ConditionStatus::Unknown, Reason::NodesUnreachable, "the enforcer's and the kubelet's Lease ran out")
+        }
+    };
+    let stored = state.status.conditions.iter().find(|c| c.type_ == ConditionType::AgentReady.as_str());
+    if stored.is_some_and(|c| c.status == status.as_str() && c.reason == reason.as_str()) {
+        return None;
+    }
+    let same = stored.filter(|c| c.status == status.as_str());
+    Some(Condition {
+        type_: ConditionType::AgentReady.as_str().into(),
+        status: status.as_str().into(),
+        reason: reason.as_str().into(),
+        message: message.into(),
+        last_transition_time: same.map_or(Time(now), |c| c.last_transition_time.clone()),
+        observed_generation: None,
+    })
+}
