@@ -1,0 +1,232 @@
+//! What the operator makes of what nodes say: through a real API server, the nodes played by the tests.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "the helpers of a test are test code, too"
+)]
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use stockade_e2e::eventually;
+
+use crate::stage::{Stage, condition, good, policy, with_pid_zero};
+
+/// A node whose agent says that it is alive, or was `age` seconds ago.
+fn node(stage: &Stage, name: &str) {
+    stage
+        .apply(&json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"pool": name}}}))
+        .unwrap();
+    stage
+        .apply(&json!({"apiVersion": "stockade.dev/v1alpha1", "kind": "NodePolicyState", "metadata": {"name": name}}))
+        .unwrap();
+    beat(stage, &stage.release.clone(), name, 0);
+}
+
+fn beat(stage: &Stage, namespace: &str, name: &str, age: i64) {
+    let renewed = Timestamp::now() - SignedDuration::from_secs(age);
+    let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"holderIdentity": name, "leaseDurationSeconds": 300, "renewTime": format!("{renewed:.6}")}});
+    stage.apply(&lease).unwrap();
+}
+
+/// What the agent of `name` says of `policy`.
+fn says(stage: &Stage, name: &str, policy: &Value, state: &str, reason: Option<&str>) {
+    let meta = &policy["metadata"];
+    let mut entry = json!({"kind": "TracingPolicy", "name": meta["name"], "uid": meta["uid"],
+        "generation": meta["generation"], "digest": "0123456789ab", "state": state, "strength": "Deny"});
+    if let Some(reason) = reason {
+        entry["reason"] = json!(reason);
+        entry["message"] = json!("this kernel has no such hook");
+    }
+    let status = json!({"apiVersion": "stockade.dev/v1alpha1", "kind": "NodePolicyState", "metadata": {"name": name},
+        "status": {"policies": [entry]}});
+    let args =
+        ["apply", "--server-side", "--force-conflicts", "--subresource=status", "--field-manager=agent", "-f", "-"];
+    stage.run(&args, &status).unwrap();
+}
+
+async fn create(stage: &Stage, prefix: &str, spec: &Value) -> (String, Value) {
+    let name = stage.server.unique(prefix);
+    stage.run(&["create", "-f", "-"], &policy(&name, spec)).unwrap();
+    let object = stage.get(&["tracingpolicies.cilium.io", &name]).unwrap();
+    (name, object)
+}
+
+/// Waits for the reason of `Ready`; returns the object.
+async fn ready(stage: &Stage, name: &str, status: &str, reason: &str) -> Value {
+    let what = format!("{name} is {status}/{reason}");
+    stage
+        .until(&what, &["tracingpolicies.cilium.io", name], |object| {
+            let ready = condition(object, "Ready")?;
+            (ready["status"] == status && ready["reason"] == reason).then(|| object.clone())
+        })
+        .await
+}
+
+fn remove(stage: &Stage, node: &str) {
+    let (node, state) = (format!("node/{node}"), format!("nodepolicystate/{node}"));
+    stage.kubectl.run(&["delete", &node, &state]).unwrap().ok().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_stored_while_the_webhook_was_down_is_not_accepted_and_says_the_same_fault() {
+    let mut stage = Stage::set().await;
+    let (bad, _) = create(&stage, "stored", &with_pid_zero()).await;
+    let nonsense = stage.server.unique("nonsense");
+    let object = json!({"apiVersion": "cilium.io/v1alpha1", "kind": "TracingPolicy", "metadata": {"name": nonsense},
+        "spec": {"unheard": {"of": [1, null, {"x": "y"}]}}});
+    stage.run(&["create", "--validate=false", "-f", "-"], &object).unwrap();
+    let (fine, _) = create(&stage, "fine", &good()).await;
+    stage.configure_webhook();
+    stage.start_operator();
+    for name in [&bad, &nonsense] {
+        let object = ready(&stage, name, "False", "Invalid").await;
+        assert_eq!(condition(&object, "Accepted").unwrap()["status"], "False");
+        assert_eq!(condition(&object, "Stalled").unwrap()["status"], "True");
+    }
+    let message =
+        condition(&stage.get(&["tracingpolicies.cilium.io", &bad]).unwrap(), "Ready").unwrap()["message"].to_string();
+    assert!(message.contains("PidZero") && message.contains("values[0]"), "{message}");
+    let object = ready(&stage, &fine, "True", "NoNodes").await;
+    assert_eq!(condition(&object, "Accepted").unwrap()["status"], "True");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nodes_say_is_rolled_up_and_nothing_is_written_when_nothing_changed() {
+    let stage = Stage::with_operator().await;
+    let (a, b) = (stage.server.unique("node"), stage.server.unique("node"));
+    let (name, object) = create(&stage, "rolled", &good()).await;
+    for node_name in [&a, &b] {
+        node(&stage, node_name);
+        says(&stage, node_name, &object, "Programmed", None);
+    }
+    let all = stage
+        .until("2/2", &["tracingpolicies.cilium.io", &name], |o| (o["status"]["summary"] == "2/2").then(|| o.clone()))
+        .await;
+    assert_eq!(all["status"]["nodes"]["desired"], 2);
+    // Another policy is written: a round has passed in which this one was looked at, and not written.
+    let (other, _) = create(&stage, "other", &good()).await;
+    stage
+        .until("the other is seen", &["tracingpolicies.cilium.io", &other], |o| {
+            o["status"]["observedGeneration"].as_i64()
+        })
+        .await;
+    let again = stage.get(&["tracingpolicies.cilium.io", &name]).unwrap();
+    assert_eq!(again["metadata"]["resourceVersion"], all["metadata"]["resourceVersion"]);
+    // What an agent may not ask the API server for, it is told.
+    let told = stage.get(&["nodepolicystate", &a]).unwrap();
+    assert!(told["metadata"]["annotations"]["stockade.dev/node-labels"].as_str().unwrap().contains(&a));
+    let events = ["events.events.k8s.io", "-n", "default"];
+    let recorded = |events: &Value| {
+        events["items"].as_array()?.iter().find(|event| event["regarding"]["name"] == name.as_str()).cloned()
+    };
+    let event = stage.until("an Event tells of Ready", &events, recorded).await;
+    assert_eq!(event["reportingController"], "stockade-operator");
+    remove(&stage, &a);
+    remove(&stage, &b);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_died_and_a_node_that_died_are_told_apart() {
+    let stage = Stage::with_operator().await;
+    let name = stage.server.unique("node");
+    node(&stage, &name);
+    let agent = |status: &'static str, reason: &'static str| {
+        move |object: &Value| {
+            let ready = condition(object, "AgentReady")?;
+            (ready["status"] == status && ready["reason"] == reason).then_some(())
+        }
+    };
+    let state = ["nodepolicystate", &name];
+    stage.until("the agent is ready", &state, agent("True", "AgentRunning")).await;
+    beat(&stage, "kube-node-lease", &name, 0);
+    beat(&stage, &stage.release, &name, 1000);
+    stage.until("the agent is down", &state, agent("Unknown", "AgentDown")).await;
+    beat(&stage, "kube-node-lease", &name, 1000);
+    stage.until("the node is unreachable", &state, agent("Unknown", "NodesUnreachable")).await;
+    beat(&stage, &stage.release, &name, 0);
+    stage.until("the agent is ready again", &state, agent("True", "AgentRunning")).await;
+    remove(&stage, &name);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_certificate_secret_is_made_anew_and_costs_no_request() {
+    let stage = Stage::with_operator().await;
+    let secret = ["secret", "stockade-webhook-ca", "-n", &stage.release];
+    let before = stage.get(&secret).unwrap()["data"]["ca.crt"].clone();
+    stage.kubectl.run(&[&["delete"], &secret[..]].concat()).unwrap().ok().unwrap();
+    let wrong = policy("probe", &json!({"nonsense": true}));
+    eventually("there is a new CA", || async {
+        let answer = stage.run(&["create", "--dry-run=server", "-f", "-"], &wrong).unwrap_err();
+        assert!(answer.contains("UnknownField"), "a request failed: {answer}");
+        let now = stage.get(&secret).map(|secret| secret["data"]["ca.crt"].clone());
+        Ok(now.filter(|now| *now != before))
+    })
+    .await
+    .unwrap();
+    let answer = stage.run(&["create", "--dry-run=server", "-f", "-"], &wrong).unwrap_err();
+    assert!(answer.contains("UnknownField"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_writes_only_what_is_named_like_its_node() {
+    let stage = Stage::set().await;
+    let (own, other) = (stage.server.unique("own"), stage.server.unique("other"));
+    let release = &stage.release;
+    for object in stage.chart_objects("enforcer-admission.yaml") {
+        stage.apply(&object).unwrap();
+    }
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": "stockade-enforcer", "namespace": release}});
+    stage.apply(&account).unwrap();
+    stage.apply(&json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": own}})).unwrap();
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "enforcer", "namespace": release},
+        "spec": {"nodeName": own, "serviceAccountName": "stockade-enforcer", "automountServiceAccountToken": false,
+            "containers": [{"name": "c", "image": "i"}]}});
+    stage.apply(&pod).unwrap();
+    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": {"name": stage.server.unique("enforcer")},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "ServiceAccount", "name": "stockade-enforcer", "namespace": release}]});
+    stage.apply(&binding).unwrap();
+    let args = [
+        "create",
+        "token",
+        "stockade-enforcer",
+        "-n",
+        release,
+        "--bound-object-kind=Pod",
+        "--bound-object-name=enforcer",
+    ];
+    let token = stage.kubectl.run(&args).unwrap().ok().unwrap();
+    let create = |name: &str| {
+        let object =
+            json!({"apiVersion": "stockade.dev/v1alpha1", "kind": "NodePolicyState", "metadata": {"name": name}});
+        let mut args = vec!["create", "-f", "-"];
+        let config = without_credentials(&stage);
+        let token = format!("--token={}", token.trim());
+        let config = format!("--kubeconfig={}", config.path().display());
+        args.extend([token.as_str(), config.as_str()]);
+        stage.run(&args, &object)
+    };
+    // An admission policy takes a moment to be in force.
+    let refusal = eventually("the admission policy is in force", || async { Ok(create(&other).err()) }).await.unwrap();
+    assert!(refusal.contains("named like its node"), "{refusal}");
+    create(&own).unwrap();
+    let node_and_state = [format!("node/{own}"), format!("nodepolicystate/{own}")];
+    let args = [&["delete"][..], &node_and_state.each_ref().map(String::as_str)].concat();
+    stage.kubectl.run(&args).unwrap();
+}
+
+/// The cluster without the administrator's certificate, which would win over a token.
+fn without_credentials(stage: &Stage) -> tempfile::NamedTempFile {
+    let view = ["config", "view", "--raw", "--minify", "-o", "json"];
+    let mut config: Value = serde_json::from_str(&stage.kubectl.run(&view).unwrap().ok().unwrap()).unwrap();
+    config["users"][0]["user"] = json!({});
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), config.to_string()).unwrap();
+    file
+}

@@ -1,0 +1,177 @@
+//! An operator beside the API server, with the webhook configuration of the chart. One at a time: the configuration is the
+//! cluster's. Each stage has a release namespace of its own, so that elections and Secrets never meet.
+
+use std::net::TcpListener;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use stockade_e2e::{ApiServer, Kubectl, Operator, OperatorOptions, eventually};
+use tokio::sync::{Mutex, MutexGuard};
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+pub(crate) struct Stage {
+    pub(crate) server: ApiServer,
+    pub(crate) kubectl: Kubectl,
+    /// The release namespace.
+    pub(crate) release: String,
+    ports: (u16, u16),
+    operator: Option<Operator>,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Stage {
+    /// Everything but the operator and its webhook.
+    pub(crate) async fn set() -> Self {
+        let turn = ONE_AT_A_TIME.lock().await;
+        let server = ApiServer::shared().await.unwrap();
+        let kubectl = server.kubectl();
+        let release = server.namespace("release").await.unwrap().name().to_owned();
+        let delete = ["delete", "validatingwebhookconfigurations", "stockade-tracingpolicies", "--ignore-not-found"];
+        kubectl.run(&delete).unwrap().ok().unwrap();
+        Self { server, kubectl, release, ports: (free_port(), free_port()), operator: None, _turn: turn }
+    }
+
+    /// With a running operator whose webhook answers.
+    pub(crate) async fn with_operator() -> Self {
+        let mut stage = Self::set().await;
+        stage.configure_webhook();
+        stage.start_operator();
+        stage.wait_until_ready().await;
+        stage
+    }
+
+    /// Applies the chart's webhook configuration; only where it is called differs, and there is no Service here.
+    pub(crate) fn configure_webhook(&self) {
+        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/stockade/templates/webhook.yaml");
+        let template = std::fs::read_to_string(chart).unwrap();
+        let mut configuration = self.json_of(&render(&template, &self.release));
+        let url = format!("https://127.0.0.1:{}/validate", self.ports.0);
+        configuration["webhooks"][0]["clientConfig"] = json!({"url": url});
+        self.apply(&configuration).unwrap();
+    }
+
+    pub(crate) fn start_operator(&mut self) {
+        let listen = |port| format!("127.0.0.1:{port}");
+        let env = [
+            ("POD_NAMESPACE", self.release.clone()),
+            ("POD_NAME", "operator-a".into()),
+            ("STOCKADE_WEBHOOK_LISTEN", listen(self.ports.0)),
+            ("STOCKADE_LISTEN", listen(self.ports.1)),
+            ("STOCKADE_WEBHOOK_NAMES", "127.0.0.1".into()),
+        ];
+        let env = env.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        let options = OperatorOptions { args: Vec::new(), env };
+        self.operator = Some(Operator::start(&self.server, &options).unwrap());
+    }
+
+    pub(crate) fn stop_operator(&mut self) {
+        self.operator.take().unwrap().terminate().unwrap();
+    }
+
+    /// Until the API server gets answers from the webhook: a policy that must be refused is.
+    pub(crate) async fn wait_until_ready(&self) {
+        let wrong = policy("probe", &json!({"nonsense": true}));
+        eventually("the webhook answers", || async {
+            let output = self.kubectl.run_with(&["create", "--dry-run=server", "-f", "-"], &wrong.to_string())?;
+            anyhow::ensure!(output.stderr.contains("UnknownField"), "{}\n{}", output.stderr, self.log());
+            Ok(Some(()))
+        })
+        .await
+        .unwrap();
+    }
+
+    pub(crate) fn log(&self) -> String {
+        let log = self.operator.as_ref().map(|operator| operator.log().unwrap_or_default()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().rev().take(15).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    pub(crate) fn apply(&self, object: &Value) -> Result<String, String> {
+        self.run(&["apply", "--server-side", "--force-conflicts", "-f", "-"], object)
+    }
+
+    pub(crate) fn run(&self, args: &[&str], object: &Value) -> Result<String, String> {
+        let output = self.kubectl.run_with(args, &object.to_string()).unwrap();
+        if output.success { Ok(format!("{}{}", output.stdout, output.stderr)) } else { Err(output.stderr) }
+    }
+
+    pub(crate) fn get(&self, args: &[&str]) -> Option<Value> {
+        let args = [&["get", "-o", "json"], args].concat();
+        let output = self.kubectl.run(&args).unwrap();
+        output.success.then(|| serde_json::from_str(&output.stdout).unwrap())
+    }
+
+    /// Until `look` finds something in the object.
+    pub(crate) async fn until<T>(&self, what: &str, args: &[&str], look: impl Fn(&Value) -> Option<T>) -> T {
+        eventually(what, || async {
+            let object = self.get(args).unwrap_or_default();
+            match look(&object) {
+                Some(found) => Ok(Some(found)),
+                None => anyhow::bail!("{}\n{}", object.get("status").unwrap_or(&object), self.log()),
+            }
+        })
+        .await
+        .unwrap()
+    }
+
+    /// YAML to JSON, by kubectl.
+    fn json_of(&self, yaml: &str) -> Value {
+        let args = ["create", "--dry-run=client", "--validate=false", "-o", "json", "-f", "-"];
+        let output = self.kubectl.run_with(&args, yaml).unwrap();
+        serde_json::from_str(&output.ok().unwrap()).unwrap()
+    }
+
+    /// A document of the chart's template, as JSON.
+    pub(crate) fn chart_objects(&self, name: &str) -> Vec<Value> {
+        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/stockade/templates").join(name);
+        let template = std::fs::read_to_string(chart).unwrap();
+        render(&template, &self.release).split("\n---\n").map(|yaml| self.json_of(yaml)).collect()
+    }
+}
+
+/// What Helm makes of the template with the chart's values, as far as these templates need it.
+fn render(template: &str, namespace: &str) -> String {
+    let mut skipping = false;
+    let mut lines = Vec::new();
+    for line in template.lines() {
+        if line.contains("{{- if ") {
+            skipping = true;
+        } else if line.contains("{{- end }}") {
+            skipping = false;
+        } else if !skipping && !line.contains("include \"stockade.labels\"") {
+            lines.push(
+                line.replace("{{ .Release.Namespace }}", namespace)
+                    .replace("{{ .Values.admission.failurePolicy }}", "Fail")
+                    .replace("{{ .Values.admission.timeoutSeconds }}", "5"),
+            );
+        }
+    }
+    lines.join("\n")
+}
+
+/// A port that nobody listens on.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+pub(crate) fn policy(name: &str, spec: &Value) -> Value {
+    json!({"apiVersion": "cilium.io/v1alpha1", "kind": "TracingPolicy", "metadata": {"name": name}, "spec": spec})
+}
+
+/// A policy that denies, and that every kernel can run.
+pub(crate) fn good() -> Value {
+    json!({"lsmhooks": [{"hook": "file_open", "args": [{"index": 0, "type": "file"}], "selectors": [{
+        "matchArgs": [{"index": 0, "operator": "Prefix", "values": ["/srv/ledger/"]}],
+        "matchActions": [{"action": "Override", "argError": -1}]}]}]})
+}
+
+/// A policy with one fault.
+pub(crate) fn with_pid_zero() -> Value {
+    json!({"lsmhooks": [{"hook": "file_open", "args": [{"index": 0, "type": "file"}], "selectors": [{
+        "matchPIDs": [{"operator": "In", "followForks": true, "values": [0, 1]}]}]}]})
+}
+
+pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+    object.pointer("/status/conditions")?.as_array()?.iter().find(|condition| condition["type"] == kind)
+}
