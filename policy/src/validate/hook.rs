@@ -253,6 +253,8 @@ fn check_index(arg: &Node<'_>, index: u32, ty: Option<ArgType>, point: &HookPoin
         report.fault(path, codes::ARG_INDEX, what, format!("write an index from 0 to {highest}"));
         return;
     }
+    // With resolve, the type is that of a field of the argument.
+    let ty = ty.filter(|_| arg.text_of("resolve").is_empty());
     match (well_known::parameter(point, index), ty) {
         (well_known::Lookup::UnknownFunction, _) => {}
         (well_known::Lookup::NoSuchParameter { count }, _) => {

@@ -38,7 +38,8 @@ pub(super) fn judge(spec: &Node<'_>, id: PolicyId, report: &mut Report) -> Valid
         check_reach(spec, report);
     }
     let readings = hooks(spec, &surroundings, report);
-    if FAMILIES.iter().all(|family| spec.list(family).is_empty()) && spec.is_object() {
+    let loader = spec.flag_of("loader").unwrap_or(false);
+    if FAMILIES.iter().all(|family| spec.list(family).is_empty()) && !loader && spec.is_object() {
         let help = "list at least one entry in kprobes, lsmhooks or tracepoints";
         report.fault(spec.path(), codes::NO_HOOKS, "the policy hooks nothing", help);
     }
