@@ -335,7 +335,9 @@ pub enum ArgTest {
     SourcePort(BTreeSet<PortRange>),
     /// `DPort`, `DPortPriv`: the remote port.
     DestinationPort(BTreeSet<PortRange>),
-    /// `Family`: the socket's own address family.
+    /// `Family`: the socket's own address family. A selector with a filter on the addresses or ports of an argument has
+    /// one on its family too (`AF_INET`, `AF_INET6`), unless the hook sees no other sockets: negated or not, such a filter
+    /// is about sockets that have addresses.
     Family(BTreeSet<u16>),
     /// `Protocol`.
     Protocol(BTreeSet<u16>),

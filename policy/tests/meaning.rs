@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that cannot go on must fail")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv6Addr;
 
 use serde_json::{Value, json};
 use stockade_policy::ir::{
     Actions, ArgFilter, ArgTest, ArgType, Cidr, HookPoint, LabelOperator, LabelRequirement, LabelSelector, Mode,
     OnFault, PidFilter, PodScope, PolicyKind, PortRange, Scope, Strength, StringCompare,
 };
+use stockade_policy::model::{Argument, Process, Socket, decide};
 use stockade_policy::{ValidatedPolicy, digest, judge};
 
 fn policy_of(object: &Value) -> ValidatedPolicy {
@@ -182,12 +184,42 @@ fn a_sockaddr_has_one_address() {
     let connect = json!({"hook": "socket_connect", "args": [{"index": 1, "type": "sockaddr"}]});
     let test = |operator: &str, values: Value| {
         let entry = json!({"index": 1, "operator": operator, "values": values});
-        on(&connect, &json!({"matchArgs": [entry]})).hooks[0].selectors[0].args[0].clone()
+        let policy = on(&connect, &json!({"matchArgs": [entry]}));
+        let mut filters = policy.hooks[0].selectors[0].args.iter();
+        filters.find(|filter| !matches!(filter.test, ArgTest::Family(_))).unwrap().clone()
     };
     let address = test("DAddr", json!(["10.0.0.0/8"]));
     assert!(matches!(address.test, ArgTest::DestinationAddress(_)));
     assert_eq!(address, test("SAddr", json!(["10.0.0.0/8"])));
     assert_eq!(test("NotSPort", json!(["80"])), test("NotDPort", json!(["80"])));
+}
+
+#[test]
+fn a_socket_without_addresses_is_outside_of_none() {
+    let connect = json!({"hook": "socket_connect", "args": [{"index": 1, "type": "sockaddr"}]});
+    let socket = |family| Socket {
+        family,
+        protocol: 0,
+        source: Ipv6Addr::UNSPECIFIED,
+        destination: Ipv6Addr::UNSPECIFIED,
+        source_port: 0,
+        destination_port: 0,
+    };
+    let process = Process::default();
+    for entry in [
+        json!({"index": 1, "operator": "NotDAddr", "values": ["10.0.0.0/8"]}),
+        json!({"index": 1, "operator": "DAddr", "values": ["::/0"]}),
+        json!({"index": 1, "operator": "NotDPort", "values": ["443"]}),
+    ] {
+        let policy = on(&connect, &json!({"matchArgs": [entry]}));
+        let matches = |family| {
+            decide(&policy, &policy.hooks[0], &process, &[Argument::Socket(socket(family))]).selector.is_some()
+        };
+        assert!(matches(10) && !matches(1), "{entry}");
+        let mut said = vec![entry.clone()];
+        said.push(json!({"index": 1, "operator": "Family", "values": ["AF_INET", "AF_INET6"]}));
+        assert_eq!(on(&connect, &json!({"matchArgs": said})), policy);
+    }
 }
 
 #[test]

@@ -29,7 +29,36 @@ pub(super) fn read(selector: &Node<'_>, point: &HookPoint, args: &Args, report: 
         let of_arg: Vec<&ArgFilter> = filters.iter().filter(|filter| filter.arg == position).collect();
         check_together(&of_arg, arg.index, &selector.path_of("matchArgs"), report);
     }
+    if !well_known::is_about_ip(point) {
+        let implied: Vec<ArgFilter> =
+            (0..args.read.len()).filter(|arg| needs_ip(&filters, *arg)).map(ip_sockets).collect();
+        filters.extend(implied);
+        filters.sort_unstable();
+    }
     filters
+}
+
+/// Whether a filter on an argument is about an address or a port, and none says already that the socket has them.
+fn needs_ip(filters: &[ArgFilter], arg: usize) -> bool {
+    let mut of_arg = filters.iter().filter(|filter| filter.arg == arg);
+    let is_ip = |filter: &ArgFilter| matches!(&filter.test, ArgTest::Family(set) if set.iter().all(|f| [AF_INET, AF_INET6].contains(f)));
+    of_arg.clone().any(|filter| is_ip_test(&filter.test)) && !of_arg.any(is_ip)
+}
+
+const fn is_ip_test(test: &ArgTest) -> bool {
+    match test {
+        ArgTest::SourceAddress(_)
+        | ArgTest::DestinationAddress(_)
+        | ArgTest::SourcePort(_)
+        | ArgTest::DestinationPort(_) => true,
+        ArgTest::Number(_) | ArgTest::String(..) | ArgTest::Family(_) | ArgTest::Protocol(_) => false,
+    }
+}
+
+/// A filter on addresses or ports is about sockets that have them, negated or not: `NotDAddr 10.0.0.0/8` is no reason to
+/// refuse a connection to a Unix socket.
+fn ip_sockets(arg: usize) -> ArgFilter {
+    ArgFilter { arg, test: ArgTest::Family([AF_INET, AF_INET6].into()), negated: false }
 }
 
 fn read_one(node: &Node<'_>, point: &HookPoint, args: &Args, report: &mut Report) -> Option<ArgFilter> {

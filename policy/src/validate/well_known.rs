@@ -90,6 +90,12 @@ pub(super) fn name(point: &HookPoint) -> String {
     }
 }
 
+/// Whether every socket that the hook sees is one of IPv4 or IPv6.
+pub(super) fn is_about_ip(point: &HookPoint) -> bool {
+    let HookPoint::Kprobe { call, syscall: false } = point else { return false };
+    ["tcp_", "__tcp_", "udp_", "udpv6_", "inet_csk_"].iter().any(|prefix| call.starts_with(prefix))
+}
+
 /// What a socket does not have yet when the hook runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unset {
