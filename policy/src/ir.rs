@@ -11,6 +11,7 @@ use std::net::Ipv6Addr;
 use serde::Serialize;
 
 pub use self::digest::digest;
+pub(crate) use self::digest::hook_text;
 
 /// Which of the two kinds a policy is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -52,7 +53,7 @@ pub struct ValidatedPolicy {
     /// Which nodes load it; `None` is every node.
     pub node_selector: Option<LabelSelector>,
     /// What it hooks, in written order: kprobes, lsmhooks, tracepoints. Two of them may name the same point, or twins; each
-    /// is judged by itself, like hooks of two policies.
+    /// is judged by itself, like hooks of two policies. No two say the same.
     pub hooks: Vec<Hook>,
 }
 

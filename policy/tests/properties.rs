@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use stockade_policy::{Judgement, digest, judge};
 
 /// Lists in which order and repetition mean nothing.
-const SETS: [&str; 9] = [
+const SETS: [&str; 11] = [
     "values",
     "matchPIDs",
     "matchArgs",
@@ -22,6 +22,8 @@ const SETS: [&str; 9] = [
     "matchExpressions",
     "options",
     "kprobes",
+    "lsmhooks",
+    "tracepoints",
 ];
 
 static CORPUS: LazyLock<Vec<Value>> = LazyLock::new(|| {
@@ -54,7 +56,7 @@ fn rearranged(value: &Value, name: &str, dice: &mut Dice) -> Value {
         Value::Array(values) => {
             let mut values: Vec<_> = values.iter().map(|value| rearranged(value, "", dice)).collect();
             if SETS.contains(&name) {
-                if name != "kprobes" && !values.is_empty() {
+                if !values.is_empty() {
                     for _ in 0..dice.roll(3) {
                         values.push(values[dice.roll(values.len())].clone());
                     }

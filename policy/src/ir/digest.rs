@@ -37,8 +37,8 @@ struct Meaning<'a> {
     hooks: Vec<String>,
 }
 
-/// A hook without its place in the document.
-fn hook_text(hook: &Hook) -> String {
+/// What a hook means, without its place in the document: equal texts are equal hooks.
+pub(crate) fn hook_text(hook: &Hook) -> String {
     text(&Hook { index: 0, ..hook.clone() })
 }
 

@@ -1,5 +1,7 @@
 //! `spec`: what holds for the whole policy, and its hooks.
 
+use std::collections::BTreeSet;
+
 use super::hook::{self, Reading};
 use super::nearest;
 use super::node::Node;
@@ -7,7 +9,7 @@ use super::report::Report;
 use super::schema::quoted;
 use super::scope;
 use crate::fault::codes;
-use crate::ir::{LabelSelector, Mode, OnFault, PolicyId, PolicyKind, Scope, Strength, ValidatedPolicy};
+use crate::ir::{LabelSelector, Mode, OnFault, PolicyId, PolicyKind, Scope, Strength, ValidatedPolicy, hook_text};
 
 /// Options that upstream knows and that have nothing to act on here.
 const OPTIONS_WITHOUT_EFFECT: [&str; 4] =
@@ -61,9 +63,14 @@ pub(super) fn judge(spec: &Node<'_>, id: PolicyId, report: &mut Report) -> Valid
 
 fn hooks(spec: &Node<'_>, surroundings: &Surroundings, report: &mut Report) -> Vec<Reading> {
     let mut readings = Vec::new();
+    let mut said = BTreeSet::new();
     for family in [hook::Family::Kprobe, hook::Family::Lsm, hook::Family::Tracepoint] {
         for (node, index) in spec.list(family.field()).into_iter().zip(0..) {
-            readings.push(hook::read(&node, family, index, surroundings, report));
+            let reading = hook::read(&node, family, index, surroundings, report);
+            // What is said twice is reported once: repetition means nothing.
+            if said.insert(hook_text(&reading.hook)) {
+                readings.push(reading);
+            }
         }
     }
     readings
