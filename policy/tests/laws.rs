@@ -1,4 +1,5 @@
 //! The laws of the semantics, as properties of the reference model over generated policies and events.
+#![allow(clippy::indexing_slicing, reason = "a test that cannot go on must fail")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
