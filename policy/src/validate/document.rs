@@ -61,7 +61,7 @@ fn kind(root: &Node<'_>, report: &mut Report) -> Option<PolicyKind> {
         "TracingPolicyNamespaced" => Some(PolicyKind::Namespaced),
         other => {
             let what = format!("{} is not a tracing policy", quoted(other));
-            report.fault("kind", codes::WRONG_KIND, what, nearest::suggestion(other, &KINDS));
+            report.fault("kind", codes::WRONG_KIND, what, nearest::suggestion(other, &KINDS, &KINDS));
             None
         }
     }
@@ -70,7 +70,7 @@ fn kind(root: &Node<'_>, report: &mut Report) -> Option<PolicyKind> {
 fn unknown_top_level(root: &Node<'_>, report: &mut Report) {
     for (name, _) in root.entries().filter(|(name, _)| !TOP_LEVEL.contains(name)) {
         let what = format!("{} does not exist here", quoted(name));
-        report.fault(name, codes::UNKNOWN_FIELD, what, nearest::suggestion(name, &TOP_LEVEL));
+        report.fault(name, codes::UNKNOWN_FIELD, what, nearest::suggestion(name, &TOP_LEVEL, &TOP_LEVEL));
     }
 }
 

@@ -1,7 +1,5 @@
 //! The known name that a misspelt one is nearest to.
 
-use std::borrow::Borrow;
-
 /// The name that needs the fewest changes to become `wrong`, if that is few enough to be what was meant.
 pub(super) fn nearest<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let wrong: Vec<char> = wrong.chars().take(64).flat_map(char::to_lowercase).collect();
@@ -13,16 +11,16 @@ pub(super) fn nearest<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>)
         .map(|(_, name)| name)
 }
 
-/// What to write instead of `wrong`: the nearest name, or all of them when there are few.
-pub(super) fn suggestion(wrong: &str, known: &[impl Borrow<str>]) -> String {
-    if let Some(name) = nearest(wrong, known.iter().map(Borrow::borrow)) {
+/// How many bytes a list of names may have to be shown.
+const SHOWN: usize = 195;
+
+/// What to write instead of `wrong`: the nearest of all `known` names, or, if the list is short, one of `usable`.
+pub(super) fn suggestion(wrong: &str, known: &[&str], usable: &[&str]) -> String {
+    if let Some(name) = nearest(wrong, known.iter().copied()) {
         return format!("did you mean {name}?");
     }
-    if known.len() <= 16 {
-        let names: Vec<&str> = known.iter().map(Borrow::borrow).collect();
-        return format!("known are {}", names.join(", "));
-    }
-    "remove it".into()
+    let names = usable.join(", ");
+    if names.len() <= SHOWN { format!("write one of {names}") } else { "remove it".into() }
 }
 
 /// How many characters must be inserted, removed, replaced or swapped with their neighbour.

@@ -94,7 +94,7 @@ impl Walk<'_> {
         let names: Vec<&str> = fields.iter().map(|field| field.name).collect();
         for name in map.keys().filter(|name| !names.contains(&name.as_str())) {
             let what = format!("{} does not exist here", quoted(name));
-            let help = self.suggestion(name, &names);
+            let help = self.suggestion(name, &names, &names);
             self.report.fault(format!("{path}.{name}"), codes::UNKNOWN_FIELD, what, help);
         }
         for field in fields {
@@ -147,13 +147,13 @@ impl Walk<'_> {
             return;
         }
         let known = [built, later].concat();
-        let help = self.suggestion(text, &known);
+        let help = self.suggestion(text, &known, built);
         self.report.fault(path, codes::UNKNOWN_VALUE, format!("{} does not exist", quoted(text)), help);
     }
 
     /// What was probably meant. Looking for it takes time, which a document of nothing but mistakes does not get.
-    fn suggestion(&self, wrong: &str, known: &[&str]) -> String {
-        if self.report.is_flooded() { "remove it".into() } else { suggestion(wrong, known) }
+    fn suggestion(&self, wrong: &str, known: &[&str], usable: &[&str]) -> String {
+        if self.report.is_flooded() { "remove it".into() } else { suggestion(wrong, known, usable) }
     }
 }
 

@@ -129,7 +129,12 @@ fn options(spec: &Node<'_>, report: &mut Report) -> Option<Mode> {
         } else if option.field("name").is_some_and(|name| name.text().is_some()) {
             let known = [&[POLICY_MODE][..], &OPTIONS_WITHOUT_EFFECT[..]].concat();
             let what = format!("the option {} does not exist", quoted(name));
-            report.fault(option.path_of("name"), codes::OPTION_UNKNOWN, what, nearest::suggestion(name, &known));
+            report.fault(
+                option.path_of("name"),
+                codes::OPTION_UNKNOWN,
+                what,
+                nearest::suggestion(name, &known, &[POLICY_MODE]),
+            );
         }
     }
     modes.sort_unstable();
