@@ -141,7 +141,7 @@ impl Engine {
     }
 
     fn commit(&mut self, planned: Planned, prepared: execute::Prepared, report: &mut ApplyReport) {
-        let Planned { desired: _, legends, assignment, mark_rows, marks: _, reports: _, users } = planned;
+        let Planned { desired: _, legends, assignment, mark_rows, marks, reports: _, users } = planned;
         // The legend of the new generation is on disk before its first event can be.
         for (name, mut legend) in legends {
             let unchanged = prepared.keeps_rows(&name).then(|| self.state.hooks.get(&name)).flatten();
@@ -155,6 +155,8 @@ impl Engine {
             self.memory.write(&self.options.state_dir).map_err(|error| format!("writing the memory: {error}")),
         );
         note(report, self.write_marks(&mark_rows).map_err(|error| error.to_string()));
+        let marked = crate::marks::mark_running(&self.started.kernel, &marks);
+        note(report, marked.map(drop).map_err(|error| error.to_string()));
         self.attaches.extend(prepared.attaches());
         let committed = execute::commit(&mut self.started.kernel, &mut self.state, prepared);
         for Failure { hook, error } in &committed.failures {

@@ -16,6 +16,7 @@ pub mod instance;
 pub mod kernel;
 pub mod legend;
 pub mod map;
+mod marks;
 pub mod object;
 pub mod offsets;
 pub mod ops;
