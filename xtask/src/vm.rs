@@ -197,7 +197,7 @@ fn script(command: &str, args: &[String]) -> String {
 /// What programs in a guest can rely on.
 fn environment() -> String {
     let mut text = String::new();
-    for (name, value) in [("STOCKADE_EBPF_OBJECT", OBJECT), ("STOCKADE_GUEST", "1"), ("RUST_BACKTRACE", "1")] {
+    for (name, value) in [("STOCKADE_EBPF_OBJECT", OBJECT), ("STOCKADE_GUEST", "1"), ("RUST_BACKTRACE", "0")] {
         // Writing to a string cannot fail.
         writeln!(text, "export {name}={value}").ok();
     }
