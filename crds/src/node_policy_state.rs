@@ -8,6 +8,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::policy_status::Activity;
 use crate::words::{EntryState, Reason, Strength};
 
 /// NodePolicyState has no spec: there is nothing to wish for.
@@ -104,6 +105,9 @@ pub struct PolicyEntry {
     /// The hooks that are not at goal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<HookEntry>,
+    /// Orders of magnitude of what it did here since the enforcer started; changed at most every ten minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity: Option<Activity>,
 }
 
 /// A hook of a policy that is not at goal.
@@ -196,6 +200,7 @@ mod tests {
                 reason: None,
                 message: None,
                 hooks: vec![],
+                activity: None,
             }],
             ..Default::default()
         });

@@ -74,6 +74,37 @@ pub struct Activity {
     pub faults: String,
 }
 
+impl Activity {
+    /// The orders of magnitude of exact numbers.
+    #[must_use]
+    pub fn of(denied: u64, would_deny: u64, faults: u64) -> Self {
+        Self { denied: magnitude(denied), would_deny: magnitude(would_deny), faults: magnitude(faults) }
+    }
+
+    /// What several nodes did together, at the least.
+    #[must_use]
+    pub fn sum<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
+        let (mut denied, mut would_deny, mut faults) = (0_u64, 0_u64, 0_u64);
+        for one in all {
+            denied = denied.saturating_add(at_least(&one.denied));
+            would_deny = would_deny.saturating_add(at_least(&one.would_deny));
+            faults = faults.saturating_add(at_least(&one.faults));
+        }
+        Self::of(denied, would_deny, faults)
+    }
+}
+
+fn magnitude(number: u64) -> String {
+    match number.checked_ilog10() {
+        None => "0".into(),
+        Some(zeros) => format!("1{}+", "0".repeat(usize::try_from(zeros).unwrap_or_default())),
+    }
+}
+
+fn at_least(magnitude: &str) -> u64 {
+    magnitude.trim_end_matches('+').parse().unwrap_or(0)
+}
+
 /// One cause for which nodes are not at goal.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -92,3 +123,25 @@ pub struct Failure {
 pub const MAX_FAILURES: usize = 10;
 /// At most so many bytes in the message of a condition.
 pub const MAX_CONDITION_MESSAGE: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_become_orders_of_magnitude() {
+        let shown = |n| Activity::of(n, 0, 0).denied;
+        let all = [0, 1, 9, 10, 99, 100, 12_345, u64::MAX].map(shown);
+        assert_eq!(all, ["0", "1+", "1+", "10+", "10+", "100+", "10000+", "10000000000000000000+"]);
+    }
+
+    #[test]
+    fn nodes_together_did_at_least_what_they_did_at_least() {
+        let node = Activity::of(50, 0, 1);
+        let twelve: Vec<_> = std::iter::repeat_n(node, 12).collect();
+        assert_eq!(Activity::sum(&twelve), Activity::of(120, 0, 12));
+        assert_eq!(Activity::sum(&[]), Activity::of(0, 0, 0));
+        let odd = Activity { denied: "many".into(), ..Activity::default() };
+        assert_eq!(Activity::sum([&odd]), Activity::of(0, 0, 0));
+    }
+}

@@ -9,6 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use stockade_crds::{ConditionStatus, ConditionType, NodePolicyStateStatus, PolicyEntry, Reason};
 use stockade_policy::ir::{PolicyId, ValidatedPolicy};
 
+use crate::activity::Activities;
 use crate::judged::{Judge, Judged};
 use crate::kernel::{Integrity, Kernel, Population};
 use crate::node_state::{self, Attempts, Outcome, Trouble};
@@ -22,6 +23,7 @@ pub struct Agent<K> {
     kernel: Arc<Mutex<K>>,
     judge: Judge,
     attempts: Attempts,
+    activities: Activities,
     applied: Option<(Vec<ValidatedPolicy>, Population)>,
     outcomes: BTreeMap<PolicyId, Outcome>,
     integrity: Integrity,
@@ -45,6 +47,7 @@ impl<K: Kernel> Agent<K> {
             kernel,
             judge,
             attempts: Attempts::default(),
+            activities: Activities::default(),
             applied: None,
             outcomes: BTreeMap::new(),
             integrity: Integrity::default(),
@@ -63,6 +66,8 @@ impl<K: Kernel> Agent<K> {
             self.applied = Some(wanted);
         }
         let mut entries = self.entries(&judged, now, changed || again);
+        let counts = self.kernel.lock().unwrap_or_else(PoisonError::into_inner).counts();
+        self.activities.fill(&mut entries, &counts.verdicts, now);
         entries.sort_by(|a, b| (&a.kind, &a.namespace, &a.name).cmp(&(&b.kind, &b.namespace, &b.name)));
         Round { status: self.status(entries), judged, retry_in: self.attempts.next_in() }
     }

@@ -4,6 +4,7 @@
 //! published) and `events` (what is exported). The kernel side is the crate `stockade-enforcer-kernel`.
 #![forbid(unsafe_code)]
 
+pub mod activity;
 pub mod agent;
 pub mod args;
 pub mod cgroup_watch;

@@ -170,6 +170,7 @@ fn blank(id: &ir::PolicyId, uid: &str, generation: i64) -> PolicyEntry {
         reason: None,
         message: None,
         hooks: Vec::new(),
+        activity: None,
     }
 }
 

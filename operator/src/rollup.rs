@@ -11,6 +11,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::Timestamp;
+use stockade_crds::policy_status::Activity;
 use stockade_crds::{EntryState, Mode, PolicyEntry, PolicyStatus, Reason, Strength};
 use stockade_policy::Fault;
 use stockade_policy::ir::{self, LabelSelector, ValidatedPolicy};
@@ -138,7 +139,7 @@ pub fn roll_up(input: &Input<'_>) -> Option<PolicyStatus> {
         nodes: Some(count.nodes),
         summary: format!("{}/{}", count.nodes.at_goal, count.nodes.desired),
         failures: count::failures(&count.standings),
-        activity: input.previous.and_then(|previous| previous.activity.clone()),
+        activity: activity(input),
         ..PolicyStatus::default()
     };
     if let Document::Accepted { mode, digest, .. } = &input.document {
@@ -148,6 +149,15 @@ pub fn roll_up(input: &Input<'_>) -> Option<PolicyStatus> {
     }
     status.conditions = conditions::conditions(input, &count);
     Some(status)
+}
+
+/// What all nodes did together; as it was while none of them says.
+fn activity(input: &Input<'_>) -> Option<Activity> {
+    let said: Vec<&Activity> = input.nodes.iter().filter_map(|node| node.entry.as_ref()?.activity.as_ref()).collect();
+    if said.is_empty() {
+        return input.previous.and_then(|previous| previous.activity.clone());
+    }
+    Some(Activity::sum(said))
 }
 
 impl<'a> Standing<'a> {

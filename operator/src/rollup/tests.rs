@@ -29,6 +29,7 @@ fn entry(generation: i64, state: EntryState, reason: Option<Reason>) -> PolicyEn
         reason,
         message: Some("because".into()),
         hooks: Vec::new(),
+        activity: None,
     }
 }
 
@@ -303,4 +304,19 @@ fn a_status_of_five_thousand_nodes_is_small() {
     let status = status_of(accepted(Mode::Enforce), &nodes);
     assert!(serde_json::to_vec(&status).unwrap().len() < 8192);
     assert_eq!(status.failures.iter().map(|failure| failure.nodes).sum::<i32>(), 5000);
+}
+
+#[test]
+fn what_the_nodes_did_is_added_up_and_stays_while_none_of_them_says() {
+    let mut nodes = [at_goal("a"), at_goal("b"), node("new")];
+    for node in nodes.iter_mut().take(2) {
+        node.entry.as_mut().unwrap().activity = Some(Activity::of(70, 3, 0));
+    }
+    let status = status_of(accepted(Mode::Enforce), &nodes);
+    assert_eq!(status.activity, Some(Activity::of(20, 2, 0)));
+    let (now, silent) = (Timestamp::from_second(2000).unwrap(), [node("a")]);
+    let document = accepted(Mode::Enforce);
+    let input =
+        Input { generation: GENERATION, deleting: false, document, nodes: &silent, previous: Some(&status), now };
+    assert_eq!(roll_up(&input).unwrap().activity, status.activity);
 }
