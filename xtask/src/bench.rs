@@ -73,8 +73,14 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
 fn measure(kernel: &str) -> Result<Vec<Row>> {
     ebpf::build()?;
     let binary = step("bench: build", |_| build())?;
-    let machine =
-        vm::Machine { cpus: 1, memory: 1024, append: String::new(), icount: true, timeout: Duration::from_secs(1800) };
+    let machine = vm::Machine {
+        cpus: 1,
+        memory: 1024,
+        append: String::new(),
+        variables: Vec::new(),
+        icount: true,
+        timeout: Duration::from_secs(1800),
+    };
     let outcome = vm::run_in(kernel, &machine, &binary, &[])?;
     if let Some(trouble) = outcome.trouble {
         bail!("the guest: {trouble}");

@@ -7,7 +7,6 @@ mod kernel_tests;
 mod libtest;
 
 use std::{
-    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     sync::Mutex,
@@ -77,6 +76,9 @@ struct Boot {
     /// Guest time is the number of executed instructions; one CPU.
     #[arg(long)]
     icount: bool,
+    /// Set a variable for the program.
+    #[arg(long = "env", value_name = "NAME=VALUE")]
+    variables: Vec<String>,
     /// Seconds after which a guest is killed.
     #[arg(long, default_value_t = 600)]
     timeout: u64,
@@ -88,6 +90,7 @@ impl Boot {
             cpus: if self.icount { 1 } else { self.smp },
             memory: self.memory,
             append: self.append.clone(),
+            variables: self.variables.clone(),
             icount: self.icount,
             timeout: Duration::from_secs(self.timeout),
         }
@@ -110,8 +113,15 @@ pub(crate) fn run(vm: Vm) -> Result<()> {
 
 /// The kernel tests on all kernels, for `cargo xtask test`.
 pub(crate) fn test_all() -> Result<Vec<Verdict>> {
-    let machine =
-        Machine { cpus: 2, memory: 1024, append: String::new(), icount: false, timeout: Duration::from_secs(1200) };
+    let machine = Machine {
+        cpus: 2,
+        memory: 1024,
+        // The strictest setting: a program can be preempted anywhere. The cluster's nodes run their kernels' default.
+        append: "preempt=full".to_owned(),
+        variables: Vec::new(),
+        icount: false,
+        timeout: Duration::from_secs(1800),
+    };
     kernel_tests::run(&images(&[])?, &machine, &[])
 }
 
@@ -122,7 +132,7 @@ pub(crate) fn run_in(kernel: &str, machine: &Machine, binary: &Path, args: &[Str
     let mut archive = archive()?;
     archive.host_file(binary, "/program")?;
     let show = |line: &str| eprintln!("{line}");
-    boot::boot(image, machine, archive, &script("/program", args), &run_folder(&image.name)?, show)
+    boot::boot(image, machine, archive, &script(&machine.variables, "/program", args), &run_folder(&image.name)?, show)
 }
 
 /// The kernels of these names, fetched if they are not in the cache; all of them if no name is given.
@@ -156,7 +166,7 @@ fn run_program(boot: &Boot, files: &[String], program: &[String]) -> Result<()> 
         let prefix = if many { format!("{}: ", image.name) } else { String::new() };
         let folder = run_folder(&image.name)?;
         let show = |line: &str| println!("{prefix}{line}");
-        boot::boot(image, &boot.machine(), archive, &script(&command, args), &folder, show)
+        boot::boot(image, &boot.machine(), archive, &script(&boot.variables, &command, args), &folder, show)
     })?;
     let mut failed = Vec::new();
     for (image, end) in images.iter().zip(&ends) {
@@ -183,8 +193,8 @@ fn archive() -> Result<Archive> {
     Ok(archive)
 }
 
-fn script(command: &str, args: &[String]) -> String {
-    let mut script = environment();
+fn script(variables: &[String], command: &str, args: &[String]) -> String {
+    let mut script = environment(variables);
     script.push_str(&quote(command));
     for arg in args {
         script.push(' ');
@@ -194,12 +204,14 @@ fn script(command: &str, args: &[String]) -> String {
     script
 }
 
-/// What programs in a guest can rely on.
-fn environment() -> String {
+/// What programs in a guest can rely on, and what the caller asks for.
+fn environment(variables: &[String]) -> String {
     let mut text = String::new();
-    for (name, value) in [("STOCKADE_EBPF_OBJECT", OBJECT), ("STOCKADE_GUEST", "1"), ("RUST_BACKTRACE", "0")] {
-        // Writing to a string cannot fail.
-        writeln!(text, "export {name}={value}").ok();
+    let own = [format!("STOCKADE_EBPF_OBJECT={OBJECT}"), "STOCKADE_GUEST=1".to_owned(), "RUST_BACKTRACE=0".to_owned()];
+    for variable in own.iter().chain(variables) {
+        text.push_str("export ");
+        text.push_str(&quote(variable));
+        text.push('\n');
     }
     text
 }
@@ -259,7 +271,8 @@ mod tests {
 
     #[test]
     fn arguments_reach_the_guest_as_they_are() {
-        let script = script("/program", &["it's".to_owned(), "$HOME *".to_owned()]);
+        let script = script(&["A=b c".to_owned()], "/program", &["it's".to_owned(), "$HOME *".to_owned()]);
+        assert!(script.contains("export 'A=b c'\n"), "{script}");
         assert!(script.ends_with("'/program' 'it'\\''s' '$HOME *'\n"), "{script}");
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Machine {
     pub(crate) memory: u32,
     /// More kernel arguments.
     pub(crate) append: String,
+    /// Variables for the program, as NAME=VALUE.
+    pub(crate) variables: Vec<String>,
     /// Guest time is the number of executed instructions.
     pub(crate) icount: bool,
     /// When to give up.

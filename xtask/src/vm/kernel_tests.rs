@@ -95,7 +95,7 @@ pub(crate) fn run(images: &[Image], machine: &Machine, filters: &[String]) -> Re
 
 fn on(image: &Image, machine: &Machine, binaries: &[PathBuf], filters: &[String]) -> Result<Verdict> {
     let mut archive = archive()?;
-    let mut script = environment();
+    let mut script = environment(&machine.variables);
     script.push_str("failed=0\n");
     for binary in binaries {
         let name = binary.file_name().unwrap_or_default().to_string_lossy();
