@@ -30,13 +30,14 @@ pub(crate) async fn policies(args: &StatusArgs) -> anyhow::Result<Vec<PolicyView
             Scope::Everywhere => Api::all_with(client.clone(), &resource),
             Scope::Namespace(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
         };
-        let objects = list(&api).await.with_context(|| format!("asking {server} for {}", kind.plural()))?;
+        let objects = list(&api).await.map_err(explained);
+        let objects = objects.with_context(|| format!("asking {server} for {}", kind.plural()))?;
         let objects = objects.into_iter().filter(|o| wanted.name.as_ref().is_none_or(|name| *name == o.name_any()));
         found.extend(objects.map(|object| PolicyView::new(kind, object)));
     }
     found.sort_by_key(|p| (p.namespace(), p.name()));
     if wanted.name.is_some() && !found.is_empty() {
-        ask_nodes(&client, &mut found).await.context("asking for the nodes' states")?;
+        ask_nodes(&client, &mut found).await.map_err(explained).context("asking for the nodes' states")?;
     }
     Ok(found)
 }
@@ -67,6 +68,16 @@ async fn config(args: &StatusArgs) -> anyhow::Result<Config> {
     config.connect_timeout = Some(Duration::from_secs(10));
     config.read_timeout = Some(Duration::from_secs(30));
     Ok(config)
+}
+
+/// A server that has no such kind says only that there is no such page.
+fn explained(error: kube::Error) -> anyhow::Error {
+    match error {
+        kube::Error::Api(status) if status.code == 404 => {
+            anyhow::anyhow!("the cluster has no such kind; install the chart stockade-crds")
+        }
+        other => other.into(),
+    }
 }
 
 enum Scope<'a> {
