@@ -39,6 +39,11 @@ impl std::fmt::Debug for KernelBtf {
     }
 }
 
+/// A parameter's name without the mark by which newer kernels tell the verifier that it may be null.
+fn unmarked(name: &str) -> &str {
+    name.strip_suffix("__nullable").unwrap_or(name)
+}
+
 /// The compiler's name of an integer as people write it.
 fn plain(name: &str) -> &str {
     match name {
@@ -127,7 +132,7 @@ impl KernelBtf {
         Some(
             parameters
                 .map(|parameter| BtfParam {
-                    name: self.btf.resolve_name(parameter).unwrap_or_default(),
+                    name: unmarked(&self.btf.resolve_name(parameter).unwrap_or_default()).to_owned(),
                     ty: parameter.get_type_id().map_or_else(|| "void".into(), |id| self.spelling(id, 0)),
                 })
                 .collect(),

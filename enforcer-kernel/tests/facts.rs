@@ -91,7 +91,8 @@ fn every_offset_that_paths_processes_and_sockets_need_is_found() {
     let file = btf.field("file", "f_path.dentry").unwrap();
     assert_eq!(file.offset(), kernel.file_path + kernel.path_dentry);
     assert_ne!(kernel.rename_lock, 0, "root reads kallsyms");
+    // Where the helper is missing programs walk the cgroups themselves.
     let old = facts::facts(None).kernel_release.starts_with("5.10.");
     let helpers = stockade_enforcer_common::offset::feature::ANCESTOR_CGROUP;
-    assert_eq!(kernel.features & helpers == 0, old);
+    assert!(old || kernel.features & helpers != 0);
 }
