@@ -124,6 +124,11 @@ pub fn start(options: &Options) -> Result<Started, StartError> {
     if !active.iter().any(|name| name == "bpf") {
         return Err(StartError::NoBpfLsm { active: active.join(",") });
     }
+    if !sys::lift_locked_memory_limit() {
+        tracing::debug!(
+            "the limit of locked memory stays: kernels before 5.11 may refuse maps (CAP_SYS_RESOURCE lifts it)"
+        );
+    }
     let pins = Pins::open(&options.pin_root)
         .map_err(|source| StartError::NoBpfFs { path: options.pin_root.clone(), source })?;
     let lock = lock(pins.root())?;

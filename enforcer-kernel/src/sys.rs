@@ -479,6 +479,13 @@ pub fn lock_exclusively(file: &std::fs::File) -> io::Result<bool> {
     if error.kind() == io::ErrorKind::WouldBlock { Ok(false) } else { Err(error) }
 }
 
+/// Lifts the limit of locked memory, to which kernels before 5.11 charge maps; `false` when that is not allowed.
+pub fn lift_locked_memory_limit() -> bool {
+    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the structure is initialised and outlives the call.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) == 0 }
+}
+
 /// Sets the nice value of the calling thread; used around bursts of map writes.
 pub fn set_thread_nice(nice: i32) -> bool {
     // SAFETY: setpriority takes no pointer; 0 is the calling thread.
