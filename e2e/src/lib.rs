@@ -3,6 +3,7 @@
 //! Tests know the product by what its users know: its binaries, its images and its API. Nothing here links its crates.
 
 mod api_server;
+pub mod demo;
 mod kubectl;
 mod operator;
 mod rig;

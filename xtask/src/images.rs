@@ -112,6 +112,14 @@ impl Product {
         })
     }
 
+    /// The chart's values that name these images.
+    pub(crate) fn values(&self) -> String {
+        let image = |name: &str, image: &Image| {
+            format!("{name}:\n  image:\n    repository: {}\n    tag: \"{}\"\n", image.repository(), image.tag())
+        };
+        image("operator", &self.operator) + &image("enforcer", &self.enforcer)
+    }
+
     /// Puts both into the rig's registry.
     pub(crate) fn push(&self, rig: &Rig) -> Result<()> {
         self.operator.push(rig)?;

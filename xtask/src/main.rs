@@ -4,6 +4,7 @@ mod bench;
 mod cache;
 mod cleanup;
 mod cluster;
+mod demo;
 mod doctor;
 mod ebpf;
 mod images;
@@ -37,6 +38,7 @@ enum Command {
     /// Install the system packages that all parts of the rig need.
     Setup,
     Cluster(cluster::ClusterArgs),
+    Demo(demo::Demo),
     /// Build the eBPF programs and say where they are.
     Ebpf,
     /// Write the generated files: CRDs, webhook manifests, RBAC, docs.
@@ -52,6 +54,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Bench(bench) => bench::run(&bench),
         Command::Doctor(doctor::Doctor {}) => doctor::run(),
         Command::Cluster(args) => cluster::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Setup => setup::packages(setup::ALL),
         Command::Ebpf => ebpf::build().map(|object| println!("{}", object.display())),
         Command::Gen => generate(),

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 
 use crate::{
     cluster::{Extent, Scratch},
-    ebpf,
+    demo, ebpf,
     process::{Run, tail},
     setup,
     step::{Progress, seconds},
@@ -93,11 +93,13 @@ fn or_failure(name: &str, report: Result<Report>) -> Report {
 }
 
 fn unit() -> Result<Report> {
-    setup::packages(&["build"])?;
     let mut all = Report::default();
+    // First: the agent embeds the object, so without it nothing that follows can be judged.
+    all.add(check("eBPF programs", || ebpf::build().map(drop))?);
     all.add(check("formatting", || cargo("fmt", &["--all", "--check"]))?);
     all.add(check("lints", || {
-        let mut args = vec!["--quiet", "--workspace", "--all-targets", "--exclude", "stockade-enforcer-ebpf"];
+        let mut args =
+            vec!["--quiet", "--workspace", "--all-targets", "--keep-going", "--exclude", "stockade-enforcer-ebpf"];
         args.extend(["--", "-D", "warnings"]);
         cargo("clippy", &args)
     })?);
@@ -126,12 +128,15 @@ fn kernel() -> Result<Report> {
 
 /// The black-box tests, in a rig that is brought up for them. They run the product's programs, so those are compiled first.
 fn e2e(target: &str) -> Result<Report> {
-    ebpf::build()?;
+    setup::packages(&["build"])?;
     let tests = ["--package", "stockade-e2e", "--test", target];
     cargo("build", &["--quiet", "--package", "stockade-operator", "--package", "stockade-cli"])?;
     cargo("test", &["--quiet", "--no-run", tests[0], tests[1], tests[2], tests[3]])?;
     let extent = if target == "node" { Extent::Cluster } else { Extent::Api };
     let scratch = Scratch::up(target, extent)?;
+    if extent == Extent::Cluster {
+        demo::push_releases(scratch.rig())?;
+    }
     let cargo = scratch.rig().run("cargo").env("STOCKADE_BIN", workspace::target().join("debug"));
     let report = run_tests(target, cargo, &tests)?;
     if report.failed.is_empty() {

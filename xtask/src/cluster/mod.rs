@@ -19,10 +19,9 @@ use clap::{Args, Subcommand};
 
 use crate::{cache::Cache, setup};
 
-pub(crate) use addresses::{NODES, Node, REGISTRY};
+pub(crate) use addresses::{Node, REGISTRY};
 pub(crate) use rig::{Extent, Rig};
 pub(crate) use scratch::Scratch;
-pub(crate) use wait::until;
 
 /// Brings up a cluster of real parts, and reaches it.
 #[derive(Debug, Args)]

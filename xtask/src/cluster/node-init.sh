@@ -32,7 +32,7 @@ sysctl -qw net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=1
 # Debian's defaults, which its systemd packages would set: what an agent may do depends on them.
 sysctl -qw kernel.unprivileged_bpf_disabled=2 kernel.perf_event_paranoid=3
 
-mkdir -p /etc/cni/net.d "/etc/containerd/certs.d/$REGISTRY" /root/.ssh
+mkdir -p /etc/dropbear /etc/cni/net.d "/etc/containerd/certs.d/$REGISTRY" /root/.ssh
 cp /etc/rig/pods.conflist /etc/cni/net.d/
 cp /etc/rig/hosts.toml "/etc/containerd/certs.d/$REGISTRY/"
 cp /etc/rig/authorized_keys /root/.ssh/

@@ -3,12 +3,16 @@
 use std::{
     fmt::Write as _,
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{process::Run, vm::initramfs::Archive};
+use crate::{
+    process::{Run, which},
+    vm::initramfs::Archive,
+};
 
 use super::{
     addresses::{API_SERVER, NETWORK_PREFIX, NODES, Node, PODS, REGISTRY},
@@ -44,13 +48,30 @@ pub(crate) fn boot(node: Node, sandbox: &Sandbox, image: &NodeImage, pki: &Pki, 
     sandbox.daemon(&mut command, dir, &node.name())
 }
 
-/// Makes the key that `cluster ssh` uses.
-pub(crate) fn make_ssh_key(dir: &Path) -> Result<()> {
-    Run::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "rig", "-f"]).arg(ssh_key(dir)).run()
+/// Makes a key for the nodes, and a program that is `ssh` with their names and this key.
+pub(crate) fn write_ssh(dir: &Path, program: &Path) -> Result<()> {
+    Run::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "rig", "-f"]).arg(ssh_key(dir)).run()?;
+    let mut config = String::new();
+    for node in NODES {
+        writeln!(config, "Host {}\n  HostName {}", node.name(), node.address())?;
+    }
+    // The nodes make their own keys at each start, in a network that nobody else is in.
+    let key = ssh_key(dir);
+    writeln!(
+        config,
+        "Host *\n  User root\n  IdentityFile {}\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR",
+        key.display()
+    )?;
+    let file = dir.join("ssh-config");
+    fs::write(&file, config)?;
+    let ssh = which("ssh").context("ssh is not installed")?;
+    fs::write(program, format!("#!/bin/sh\nexec {} -F '{}' \"$@\"\n", ssh.display(), file.display()))?;
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755))?;
+    Ok(())
 }
 
-/// The private key of `cluster ssh`.
-pub(crate) fn ssh_key(dir: &Path) -> PathBuf {
+/// The private key for the nodes.
+fn ssh_key(dir: &Path) -> PathBuf {
     dir.join("ssh-key")
 }
 

@@ -170,16 +170,12 @@ impl Rig {
     /// A command on a node, outside of every pod.
     pub(crate) fn on_node(&self, node: Node, script: &str) -> Command {
         let mut ssh = self.command("ssh");
-        ssh.args(["-q", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-i"])
-            .arg(node::ssh_key(&self.dir))
-            .arg(format!("root@{}", node.address()))
-            .arg(script);
+        ssh.arg(node.name()).arg(script);
         ssh
     }
 
     fn start_nodes(&self, image: &NodeImage, pki: &Pki) -> Result<()> {
         network::add_nodes(self.sandbox())?;
-        node::make_ssh_key(&self.dir)?;
         for node in NODES {
             node::boot(node, self.sandbox(), image, pki, &self.dir)?;
         }
@@ -206,13 +202,14 @@ impl Rig {
         ControlPlane { sandbox: self.sandbox(), fixture: &self.fixture, pki, dir: &self.dir }
     }
 
-    /// `kubectl` and `helm` under their names, for people and tests.
+    /// `kubectl`, `helm` and an `ssh` that knows the nodes, for people and tests.
     fn link_tools(&self) -> Result<()> {
+        let bin = self.dir.join("bin");
         let tools = [("kubectl", self.fixture.program("kubectl")), ("helm", self.fixture.tools().join("helm"))];
         for (name, program) in tools {
-            std::os::unix::fs::symlink(program, self.dir.join("bin").join(name))?;
+            std::os::unix::fs::symlink(program, bin.join(name))?;
         }
-        Ok(())
+        node::write_ssh(&self.dir, &bin.join("ssh"))
     }
 }
 

@@ -1,0 +1,134 @@
+//! Step 5: what must not happen while policies and agents change.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{
+    Stage,
+    files::{enforcer_on, unchanged},
+};
+
+/// Writes without pause; what goes through is noted where no policy looks.
+const LOOP: &str = r#"i=0; while [ ! -e /tmp/stop ]; do i=$((i+1)); (echo forged >> /srv/ledger/book) 2> /dev/null && echo $i >> /tmp/went-through; echo $i > /tmp/tries; done"#;
+
+const PODS: [&str; 2] = ["till-1", "till-2"];
+
+/// Edits the policy, kills agents and upgrades them while pods write without pause.
+pub fn edits_leave_no_gap(stage: &Stage) -> Result<()> {
+    stage.say("in both pods, a loop writes without pause");
+    for pod in PODS {
+        stage.expect(&format!(
+            "kubectl exec -n shop {pod} -- sh -c 'rm -f /tmp/stop; echo '\"'\"'{LOOP}'\"'\"' > /tmp/loop; nohup sh /tmp/loop > /dev/null 2>&1 &'"
+        ))?;
+    }
+    stage.say("an edit: another path, another message");
+    while_writing(stage, || {
+        stage.expect("kubectl apply -f e2e/demo/ledger-edited.yaml")?;
+        ready(stage, "ledger")
+    })?;
+    stage.refuse(
+        "kubectl exec -n shop till-1 -- sh -c 'echo forged >> /srv/stock/list'",
+        &["Operation not permitted"],
+    )?;
+
+    stage.say("the enforcers are deleted and come back");
+    while_writing(stage, || {
+        for node in ["node-1", "node-2"] {
+            let enforcer = enforcer_on(stage, node)?;
+            stage.expect(&format!("kubectl delete pod -n stockade-system {enforcer}"))?;
+        }
+        stage.expect("kubectl rollout status -n stockade-system daemonset/stockade-enforcer --timeout=5m")?;
+        ready(stage, "ledger")
+    })?;
+
+    stage.say("an upgrade to another image");
+    while_writing(stage, || {
+        stage.expect(
+            "helm upgrade stockade charts/stockade --namespace stockade-system --values $RIG/release-2.yaml --wait --timeout 10m",
+        )?;
+        stage.expect("kubectl rollout status -n stockade-system daemonset/stockade-enforcer --timeout=10m")?;
+        let images = stage.expect(
+            "kubectl get pods -n stockade-system -o jsonpath='{range .items[*]}{.spec.containers[0].image}{\"\\n\"}{end}' | sort | uniq -c",
+        )?;
+        let wanted = stage.quietly("sed -n 's/.*tag: *//p' $RIG/release-2.yaml | sort -u")?.ok()?;
+        ensure!(wanted.lines().all(|tag| images.contains(tag.trim_matches('"'))), "not the new images:\n{images}");
+        ready(stage, "ledger")
+    })?;
+    for pod in PODS {
+        stage.expect(&format!("kubectl exec -n shop {pod} -- touch /tmp/stop"))?;
+    }
+    monitor_and_back(stage)
+}
+
+/// Runs `change` and checks that the loops went on all the while, with no write going through.
+fn while_writing(stage: &Stage, change: impl FnOnce() -> Result<()>) -> Result<()> {
+    let before = PODS.map(|pod| tries(stage, pod));
+    change()?;
+    for (pod, before) in PODS.into_iter().zip(before) {
+        let before = before?;
+        // The change may be over before a loop on an emulated processor has come round.
+        let mut after = tries(stage, pod)?;
+        for _ in 0..100 {
+            if after > before {
+                break;
+            }
+            thread::sleep(Duration::from_millis(200));
+            after = tries(stage, pod)?;
+        }
+        ensure!(after > before, "the loop in {pod} stands still at {before}");
+        let went = stage.quietly(&format!("kubectl exec -n shop {pod} -- cat /tmp/went-through"))?;
+        ensure!(!went.success, "writes of {pod} went through: {}", went.stdout);
+        println!("  {pod}: {} forbidden writes tried meanwhile, none went through", after - before);
+        unchanged(stage, pod)?;
+    }
+    Ok(())
+}
+
+fn tries(stage: &Stage, pod: &str) -> Result<u64> {
+    let output = stage.quietly(&format!(
+        "for i in 1 2 3 4 5 6 7 8 9 10; do n=$(kubectl exec -n shop {pod} -- cat /tmp/tries 2> /dev/null); [ -n \"$n\" ] && break; done; echo $n"
+    ))?;
+    output.stdout.trim().parse().with_context(|| format!("the loop in {pod} has not begun: {}", output.stderr))
+}
+
+/// Waits until the status is about the policy as it is now, and says that it is Ready.
+pub(super) fn ready(stage: &Stage, policy: &str) -> Result<()> {
+    stage
+        .expect(&format!("kubectl wait -n shop --for=condition=Ready tracingpoliciesnamespaced/{policy} --timeout=3m"))
+        .map(drop)
+}
+
+/// Monitor lets through and counts; Enforce denies again.
+fn monitor_and_back(stage: &Stage) -> Result<()> {
+    stage.say("switched to monitor: the write goes through and is counted");
+    let before = would_deny(stage)?;
+    stage.expect("kubectl apply -f e2e/demo/ledger-monitor.yaml")?;
+    ready(stage, "ledger")?;
+    stage.expect("kubectl get tracingpoliciesnamespaced -n shop")?;
+    stage.expect("kubectl exec -n shop till-1 -- sh -c 'echo test >> /srv/stock/list'")?;
+    let node = enforcer_on(stage, "node-1")?;
+    stage.until(&would_deny_line(&node), Duration::from_secs(60), |output| total(&output.stdout) > before)?;
+    stage.say("switched back: denied again");
+    stage.expect("kubectl apply -f e2e/demo/ledger-edited.yaml")?;
+    ready(stage, "ledger")?;
+    stage
+        .refuse("kubectl exec -n shop till-1 -- sh -c 'echo test >> /srv/stock/list'", &["Operation not permitted"])
+        .map(drop)
+}
+
+fn would_deny_line(enforcer: &str) -> String {
+    format!(
+        "kubectl get --raw /api/v1/namespaces/stockade-system/pods/{enforcer}:8081/proxy/metrics \
+         | grep 'policy=\"ledger\"' | grep would_deny"
+    )
+}
+
+fn would_deny(stage: &Stage) -> Result<u64> {
+    let enforcer = enforcer_on(stage, "node-1")?;
+    Ok(total(&stage.quietly(&would_deny_line(&enforcer))?.stdout))
+}
+
+fn total(metrics: &str) -> u64 {
+    metrics.lines().filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
+}

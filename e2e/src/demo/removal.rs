@@ -1,0 +1,41 @@
+//! Step 8: what is left when a policy is gone.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::Stage;
+
+/// Programs, links and maps by number, pins by name: what a policy brings and must take with it.
+const LOADED: &str = "bpftool -j prog list | tr , \\\\n | grep -c '\"id\"'; bpftool -j link list | tr , \\\\n | grep -c '\"id\"'; \
+                      bpftool -j map list | tr , \\\\n | grep -c '\"id\"'; find /sys/fs/bpf/stockade | sort";
+
+const NODES: [&str; 2] = ["node-1", "node-2"];
+
+fn line(node: &str) -> String {
+    format!("ssh {node} \"{}\"", LOADED.replace('"', "\\\""))
+}
+
+/// Notes what is loaded while there is no policy.
+pub(super) fn note_what_is_loaded(stage: &Stage) -> Result<()> {
+    for node in NODES {
+        let loaded = stage.quietly(&line(node))?.ok()?;
+        stage.remember(node, loaded);
+    }
+    Ok(())
+}
+
+/// Deletes the policy and compares both nodes with how they were before.
+pub fn deleting_leaves_nothing_behind(stage: &Stage) -> Result<()> {
+    stage.expect("kubectl delete -n shop tracingpoliciesnamespaced --all")?;
+    for pod in ["till-1", "till-2"] {
+        let write = format!("kubectl exec -n shop {pod} -- sh -c 'echo closed >> /srv/ledger/book'");
+        stage.until(&write, Duration::from_secs(60), |output| output.success)?;
+    }
+    stage.say("programs, links, maps and pins on each node, as before the first policy");
+    for node in NODES {
+        let before = stage.recall(node)?;
+        stage.until(&line(node), Duration::from_secs(60), |output| output.success && output.stdout == before)?;
+    }
+    Ok(())
+}
