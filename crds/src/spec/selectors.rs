@@ -125,10 +125,11 @@ pub struct PidSelector {
     pub operator: String,
     /// The process ids.
     pub values: Vec<i64>,
-    /// Whether they are those of the process's own pid namespace.
+    /// Whether they are those of the process's own pid namespace (false: the host's). Has to be written where the policy is
+    /// about pods.
     #[serde(default, rename = "isNamespacePID", skip_serializing_if = "Option::is_none")]
     pub is_namespace_pid: Option<bool>,
-    /// Whether every descendant is meant too.
+    /// Whether every descendant is meant too, at any depth. Has to be written: neither answer goes without saying.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follow_forks: Option<bool>,
 }

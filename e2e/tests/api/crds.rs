@@ -46,9 +46,8 @@ impl Copy {
         let mut crd = Crd::Policy(PolicyKind::Cluster).manifest();
         crd["metadata"]["name"] = json!(format!("tracingpolicies.{}", self.group));
         crd["spec"]["group"] = json!(self.group);
-        crd["spec"]["names"]["categories"] = json!(["stockade"]);
-        // Short names are the cluster's; the real CRD has them.
-        crd["spec"]["names"].as_object_mut().unwrap().remove("shortNames");
+        // Short names and categories are the cluster's; the real CRD has them.
+        crd["spec"]["names"].as_object_mut().unwrap().retain(|key, _| key != "shortNames" && key != "categories");
         crd
     }
 
