@@ -10,18 +10,20 @@
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use stockade_e2e::{ApiServer, Rig, eventually};
+use stockade_e2e::{ApiServer, Rig};
+
+use crate::stage::Stage;
 
 fn status(server: &ApiServer, args: &[&str]) -> Output {
     let mut command = Command::new(Rig::program("stockade").unwrap());
     command.arg("status").args(args).env("KUBECONFIG", server.rig().kubeconfig()).output().unwrap()
 }
 
-/// Other tests of this server run operators and webhooks, which come and go: what this one asks about is written by
-/// nobody else.
 #[tokio::test]
 async fn status_shows_what_each_node_says_about_a_policy() {
-    let server = ApiServer::shared().await.unwrap();
+    // Without a webhook that another test has left behind.
+    let stage = Stage::set().await;
+    let server = stage.server.clone();
     let namespace = server.namespace("cli").await.unwrap();
     let kubectl = server.kubectl();
     let (policy, node) = (server.unique("deny"), server.unique("node"));
@@ -29,12 +31,7 @@ async fn status_shows_what_each_node_says_about_a_policy() {
     let rendered = kubectl.run_with(&["create", "--dry-run=client", "-o", "json", "-f", "-"], document);
     let mut object: Value = serde_json::from_str(&rendered.unwrap().ok().unwrap()).unwrap();
     object["metadata"] = json!({"name": policy, "namespace": namespace.name()});
-    let object = object.to_string();
-    eventually("the policy is stored", || async {
-        kubectl.run_with(&["apply", "-f", "-"], &object).and_then(stockade_e2e::Output::ok).map(Some)
-    })
-    .await
-    .unwrap();
+    stage.apply(&object).unwrap();
     let entry = json!({
         "kind": "TracingPolicyNamespaced", "namespace": namespace.name(), "name": policy, "uid": "", "generation": 1,
         "digest": "0123456789ab", "state": "Failed", "reason": "HookUnavailable", "message": "no such hook here",
