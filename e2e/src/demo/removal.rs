@@ -6,14 +6,15 @@ use anyhow::Result;
 
 use super::Stage;
 
-/// Programs, links and maps by number, pins by name: what a policy brings and must take with it.
-const LOADED: &str = "bpftool -j prog list | tr , \\\\n | grep -c '\"id\"'; bpftool -j link list | tr , \\\\n | grep -c '\"id\"'; \
-                      bpftool -j map list | tr , \\\\n | grep -c '\"id\"'; find /sys/fs/bpf/stockade | sort";
+/// Programs, links and maps by number, pins by name: what a policy brings and must take with it. The container runtime has
+/// a program of its own for each container, of a type that Stockade has none of.
+const LOADED: &str = r#"echo $(bpftool prog list | grep "^[0-9]" | grep -vc cgroup_) programs, \
+  $(bpftool link list | grep -c "^[0-9]") links, $(bpftool map list | grep -c "^[0-9]") maps; find /sys/fs/bpf/stockade | sort"#;
 
 const NODES: [&str; 2] = ["node-1", "node-2"];
 
 fn line(node: &str) -> String {
-    format!("ssh {node} \"{}\"", LOADED.replace('"', "\\\""))
+    format!("ssh {node} '{LOADED}'")
 }
 
 /// Notes what is loaded while there is no policy.
