@@ -14,7 +14,8 @@ use signal_hook::{
     iterator::Signals,
 };
 
-type Action = Box<dyn FnOnce() + Send>;
+/// What undoes something.
+pub(crate) type Action = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
 struct Registry {
@@ -37,13 +38,6 @@ pub(crate) struct Cleanup {
     id: u64,
 }
 
-impl Cleanup {
-    /// Forgets the action: what it would undo is meant to stay.
-    pub(crate) fn disarm(self) {
-        drop(take(self.id));
-    }
-}
-
 impl Drop for Cleanup {
     fn drop(&mut self) {
         // The registry is unlocked again before the action runs, so that an action may end other things.
@@ -59,17 +53,8 @@ fn take(id: u64) -> Option<Action> {
     Some(registry.actions.remove(at).1)
 }
 
-/// Runs `action` when the returned value is dropped or a signal ends the program.
-pub(crate) fn on_exit(action: impl FnOnce() + Send + 'static) -> Cleanup {
-    let mut registry = registry();
-    let id = registry.next;
-    registry.next += 1;
-    registry.actions.push((id, Box::new(action)));
-    Cleanup { id }
-}
-
 /// Starts something and registers how it is ended, with no moment in between at which a signal would miss it.
-pub(crate) fn start<T>(start: impl FnOnce() -> Result<(T, Box<dyn FnOnce() + Send>)>) -> Result<(T, Cleanup)> {
+pub(crate) fn start<T>(start: impl FnOnce() -> Result<(T, Action)>) -> Result<(T, Cleanup)> {
     let mut registry = registry();
     if registry.closing {
         bail!("interrupted");
@@ -126,17 +111,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cleanup_runs_once_when_dropped_and_never_when_disarmed() {
+    fn a_cleanup_runs_once_when_dropped_and_when_a_panic_unwinds() {
         let ran = Arc::new(AtomicU32::new(0));
         let count = |by: u32| {
             let ran = Arc::clone(&ran);
-            on_exit(move || {
+            let action: Action = Box::new(move || {
                 ran.fetch_add(by, Ordering::SeqCst);
-            })
+            });
+            start(|| Ok(((), action))).unwrap().1
         };
         drop(count(1));
-        assert_eq!(ran.load(Ordering::SeqCst), 1);
-        count(10).disarm();
         assert_eq!(ran.load(Ordering::SeqCst), 1);
         let panicking = std::panic::catch_unwind(|| {
             let _kept = count(100);
@@ -144,5 +128,7 @@ mod tests {
         });
         assert!(panicking.is_err());
         assert_eq!(ran.load(Ordering::SeqCst), 101);
+        let failed = start(|| -> Result<((), Action)> { bail!("it did not start") });
+        assert!(failed.is_err());
     }
 }

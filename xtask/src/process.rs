@@ -7,7 +7,7 @@ use std::{
     io::Read,
     os::{fd::OwnedFd, unix::process::CommandExt},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -170,7 +170,7 @@ impl Run {
             let child = command.spawn().with_context(|| format!("cannot start `{name}`"))?;
             let pid = Pid::from_child(&child);
             let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-            let end: Box<dyn FnOnce() + Send> = Box::new(move || signal_group(pid, Signal::KILL));
+            let end: cleanup::Action = Box::new(move || signal_group(pid, Signal::KILL));
             Ok(((child, pidfd, pid), end))
         })?;
         Ok(Running { child, pidfd, pid, line, log: self.log, started, cleanup: Some(cleanup) })
@@ -206,7 +206,7 @@ impl fmt::Display for End {
     }
 }
 
-/// A program that runs in the background until it is waited for, stopped, detached or dropped.
+/// A program that runs in the background until it is waited for, stopped or dropped.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
@@ -219,24 +219,9 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Its process id, which is that of its group too.
-    pub(crate) fn pid(&self) -> i32 {
-        self.pid.as_raw_nonzero().get()
-    }
-
-    /// Its standard input, once, if it was started with `Stdio::piped()`.
-    pub(crate) fn take_stdin(&mut self) -> Option<ChildStdin> {
-        self.child.stdin.take()
-    }
-
     /// Its standard output, once, if it was started with `Stdio::piped()`.
     pub(crate) fn take_stdout(&mut self) -> Option<ChildStdout> {
         self.child.stdout.take()
-    }
-
-    /// Has it ended within `within`? It stays a zombie until it is waited for, so its number is not used again.
-    pub(crate) fn ends_within(&self, within: Duration) -> Result<bool> {
-        ready_within(&self.pidfd, Some(within))
     }
 
     /// Waits for its end. What it left running in its group is killed; so is all of it after `timeout`.
@@ -253,14 +238,6 @@ impl Running {
         signal_group(self.pid, Signal::TERM);
         ready_within(&self.pidfd, Some(grace))?;
         self.reap().map(drop)
-    }
-
-    /// Lets it run on after us. Returns the number of its process group.
-    pub(crate) fn detach(mut self) -> i32 {
-        if let Some(cleanup) = self.cleanup.take() {
-            cleanup.disarm();
-        }
-        self.pid()
     }
 
     /// Kills the group while its leader is at most a zombie, when the number cannot belong to anybody else, then reaps.
@@ -281,13 +258,6 @@ impl Drop for Running {
 /// Sends `signal` to the process group `pid`; one that is gone already is as good.
 fn signal_group(pid: Pid, signal: Signal) {
     kill_process_group(pid, signal).ok();
-}
-
-/// Kills the process group that an earlier run left with [`Running::detach`].
-pub(crate) fn kill_detached(group: i32) {
-    if let Some(pid) = Pid::from_raw(group) {
-        signal_group(pid, Signal::KILL);
-    }
 }
 
 fn ready_within(pidfd: &OwnedFd, within: Option<Duration>) -> Result<bool> {
@@ -403,7 +373,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
         let running = shell("sleep 1000 & echo $!; wait").log(&log).spawn().unwrap();
-        assert!(!running.ends_within(Duration::from_millis(1)).unwrap());
         let child = loop {
             let text = fs::read_to_string(&log).unwrap();
             if text.ends_with('\n') {

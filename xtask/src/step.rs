@@ -54,11 +54,6 @@ impl Progress {
         }
     }
 
-    /// How long it has been going on.
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.started.elapsed()
-    }
-
     /// Ends the step as a success; `remark` may be empty.
     pub(crate) fn done(&self, remark: &str) {
         let remark = if remark.is_empty() { String::new() } else { format!(", {remark}") };

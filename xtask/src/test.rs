@@ -96,7 +96,7 @@ fn unit() -> Result<Report> {
     let mut all = Report::default();
     // First: the agent embeds the object, so without it nothing that follows can be judged.
     all.add(check("eBPF programs", || ebpf::build().map(drop))?);
-    all.add(check("formatting", || cargo("fmt", &["--all", "--check"]))?);
+    all.add(check("formatting", || cargo("fmt", &["--all", "--check", "--", "--color", "never"]))?);
     all.add(check("lints", || {
         let mut args =
             vec!["--quiet", "--workspace", "--all-targets", "--keep-going", "--exclude", "stockade-enforcer-ebpf"];
