@@ -17,7 +17,7 @@ use std::{os::unix::process::CommandExt, process::Command};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
-use crate::{cache::Cache, setup};
+use crate::{cache::Cache, demo, setup};
 
 pub(crate) use addresses::{Node, REGISTRY};
 pub(crate) use rig::{Extent, Rig};
@@ -78,6 +78,8 @@ enum ClusterCommand {
         /// Its name: that of its log
         program: String,
     },
+    /// Puts two releases of this checkout's images into its registry, and says which values name them
+    Images,
     /// Starts the API server again
     StartApiServer,
 }
@@ -108,6 +110,12 @@ pub(crate) fn run(args: &ClusterArgs) -> Result<()> {
             pass_on(open(run)?.command(program).args(args))
         }
         ClusterCommand::Kill { program } => open(run)?.kill(program),
+        ClusterCommand::Images => {
+            let rig = open(run)?;
+            demo::push_releases(&rig)?;
+            println!("{0}/release-1.yaml and {0}/release-2.yaml", rig.dir().display());
+            Ok(())
+        }
         ClusterCommand::StartApiServer => open(run)?.start_api_server(),
     }
 }
