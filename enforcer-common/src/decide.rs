@@ -178,7 +178,7 @@ impl<'a, T: Tables> Search<'a, T> {
         if !any {
             return true;
         }
-        let Ok([low, high]) = event.marks() else { return self.fault(NEEDS_PROCESS) };
+        let Ok([low, high]) = event.marks() else { return self.fault(crate::head::NEEDS_MARKS) };
         for chunk in 0..MARK_CHUNKS as u32 {
             if self.uses(event, dimension::marks(chunk)) {
                 let word = if chunk < 8 { low } else { high };

@@ -11,10 +11,12 @@ pub const CLASS_UNKNOWN_POD: u32 = 1;
 /// Classes that [`Head::scope_any`] has a bit for.
 pub const DIRECT_CLASSES: u32 = 1024;
 
-/// What cannot be read: index into [`Head::needs`]. Arguments come first.
+/// What cannot be read: index into [`Head::needs`]. Arguments come first. This one is the process's executable.
 pub const NEEDS_PROCESS: usize = 5;
 /// The process's namespaces and its pid in its own namespace.
 pub const NEEDS_NAMESPACES: usize = 6;
+/// The process's inherited bits: they can be known where its executable is not, and the other way round.
+pub const NEEDS_MARKS: usize = 7;
 
 /// The one row of the inner map of HEAD.
 #[repr(C)]

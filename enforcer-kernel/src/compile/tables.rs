@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use stockade_enforcer_common::bits::Vector;
 use stockade_enforcer_common::dimension;
 use stockade_enforcer_common::head::{
-    CLASS_UNKNOWN_POD, DIRECT_CLASSES, Head, NEEDS_NAMESPACES, NEEDS_PROCESS, RuleRow,
+    CLASS_UNKNOWN_POD, DIRECT_CLASSES, Head, NEEDS_MARKS, NEEDS_NAMESPACES, NEEDS_PROCESS, RuleRow,
 };
 use stockade_enforcer_common::key::{MAX_TEXT, NumKey};
 use stockade_enforcer_common::name::hook_map;
@@ -103,8 +103,10 @@ pub(super) fn tables(
 /// What cannot be read when a dimension cannot.
 fn needs(dimension: u32) -> usize {
     match dimension {
-        dimension::BINARY_EXACT..=dimension::BINARY_POSTFIX | dimension::PID_HOST => NEEDS_PROCESS,
-        dimension::MARKS..dimension::ARGUMENTS => NEEDS_PROCESS,
+        dimension::BINARY_EXACT..=dimension::BINARY_POSTFIX => NEEDS_PROCESS,
+        dimension::MARKS..dimension::ARGUMENTS => NEEDS_MARKS,
+        // Always known: a rule about it must not fail with another's executable.
+        dimension::SCOPE | dimension::PID_HOST => usize::MAX,
         dimension::PID_OWN..dimension::MARKS => NEEDS_NAMESPACES,
         argument => (argument.saturating_sub(dimension::ARGUMENTS) / dimension::ARGUMENT_STRIDE) as usize,
     }
