@@ -1,6 +1,8 @@
 //! Compiled rows against what the filters say: the decision that the kernel runs, over rows made here, compared with a
 //! plain reading of the selectors.
 
+mod model;
+
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
