@@ -1,7 +1,7 @@
 //! The kernel side of the enforcer: learns what the node can do, loads, pins and adopts programs, installs rows, flips
 //! between generations, and reads back what it claims.
 //!
-//! Stage 6 of a policy's way: `policy::compile` and `policy::plan` made the rows, this crate makes them true.
+//! Stages 4 to 6 of a policy's way: [`compile`] and `planning`, which are pure, make the rows; the rest makes them true.
 
 pub mod attach;
 pub mod btf;

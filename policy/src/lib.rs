@@ -1,10 +1,11 @@
-//! What a tracing policy means: validation, reference model, compiler, planner.
+//! What a tracing policy means: validation and the reference model.
 //!
 //! The pure core of Stockade. Nothing here does IO, reads a clock or can panic on any input; the webhook, the CLI, the
 //! operator and the enforcer all ask this crate, so that they cannot disagree.
 //!
-//! The way of a document: [`judge`] (raw object → faults, or a [`ValidatedPolicy`]) → `compile` (policies → rules and
-//! rows) → `plan` (rows, what the node has and can do → actions). `model` says what all of it must amount to.
+//! The way of a document starts here: [`judge`] (raw object → faults, or a [`ValidatedPolicy`]). The enforcer's kernel
+//! engine compiles what is valid into rows and plans their installation; [`model`] says what that must amount to, and the
+//! rows are tested against it.
 #![forbid(unsafe_code)]
 
 pub mod facts;
