@@ -2,7 +2,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -51,8 +51,12 @@ impl Rig {
     /// Brings up a rig under the name `run`. It ends with the returned leash, or with us, unless the leash is released.
     pub(crate) fn up(cache: &Cache, run: &str, extent: Extent) -> Result<(Self, Leash)> {
         let dir = folder(run);
+        let _lock = lock(&dir)?;
         if let Ok(state) = read(&dir) {
             ensure!(!state.sandbox.is_alive(), "{} is up already", dir.display());
+        }
+        // What ended, or was killed while it came up, has left its files.
+        if dir.exists() {
             fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
         }
         let fixture = match extent {
@@ -211,6 +215,15 @@ impl Rig {
         }
         node::write_ssh(&self.dir, &bin.join("ssh"))
     }
+}
+
+/// Keeps a second run from bringing up the same rig; the kernel releases it with the process.
+fn lock(dir: &Path) -> Result<File> {
+    let path = dir.with_extension("lock");
+    fs::create_dir_all(dir.parent().context("a rig without a folder")?)?;
+    let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    ensure!(file.try_lock().is_ok(), "{} is being brought up by another run", dir.display());
+    Ok(file)
 }
 
 fn folder(run: &str) -> PathBuf {
