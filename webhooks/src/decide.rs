@@ -4,9 +4,8 @@
 use serde_json::Value;
 use stockade_crds::PolicyKind;
 use stockade_crds::names::POLICY_GROUP;
-use stockade_policy::{Fault, NodeFacts, judge};
+use stockade_policy::{Fault, NodeFacts, judge, node_warnings};
 
-use crate::nodes;
 use crate::review::Request;
 use crate::warnings;
 
@@ -38,7 +37,7 @@ pub fn decide(request: &Request, action: Action, nodes: &[NodeFacts]) -> Decisio
     let judgement = judge(&request.object);
     let mut said: Vec<String> = judgement.warnings.iter().map(warnings::of_warning).collect();
     if let Some(policy) = &judgement.policy {
-        said.extend(nodes::warnings(policy, nodes));
+        said.extend(node_warnings(policy, nodes).iter().map(warnings::of_nodes));
     }
     let faults = match action {
         Action::Deny => judgement.faults,

@@ -13,6 +13,12 @@ pub fn of_warning(fault: &Fault) -> String {
     line(&format!("{}: {}: {}", fault.path, fault.code, fault.message), &fault.help)
 }
 
+/// The warning for what nodes lack: its class first, because it is about the cluster more than about a field.
+#[must_use]
+pub fn of_nodes(fault: &Fault) -> String {
+    line(&format!("{}: {} ({})", fault.code, fault.message, fault.path), &fault.help)
+}
+
 /// The warning for a fault that is tolerated while a cluster is being moved.
 #[must_use]
 pub fn of_tolerated_fault(fault: &Fault) -> String {

@@ -1,0 +1,201 @@
+//! Reviews in, answers out: what the API server is told, over the router itself.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "the lints exempt functions marked as tests, not what they share"
+)]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode};
+use serde_json::{Value, json};
+use stockade_policy::NodeFacts;
+use stockade_webhooks::server::{MAX_BODY, Outcome, PATH};
+use stockade_webhooks::{Action, Nodes, Settings, router};
+use tower::ServiceExt;
+
+async fn post(settings: Settings, body: impl Into<Body>) -> (StatusCode, Value) {
+    let request = Request::post(PATH).header("content-type", "application/json").body(body.into()).unwrap();
+    let response = router(settings).oneshot(request).await.unwrap();
+    let status = response.status();
+    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap())
+}
+
+async fn ask(settings: Settings, review: &Value) -> Value {
+    let (status, answer) = post(settings, review.to_string()).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(answer["response"]["uid"], review["request"]["uid"]);
+    answer["response"].clone()
+}
+
+fn review(operation: &str, object: &Value, old: &Value) -> Value {
+    json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "705ab4f5-6393-11e8-b7cc-42010a800002", "operation": operation,
+            "kind": {"group": "cilium.io", "version": "v1alpha1", "kind": "TracingPolicy"},
+            "name": object["metadata"]["name"], "object": object, "oldObject": old,
+        }
+    })
+}
+
+fn policy(hook: &str, pids: &Value) -> Value {
+    json!({
+        "apiVersion": "cilium.io/v1alpha1", "kind": "TracingPolicy",
+        "metadata": {"name": "shadow", "generation": 1},
+        "spec": {"lsmhooks": [{
+            "hook": hook,
+            "args": [{"index": 0, "type": "file"}],
+            "selectors": [{
+                "matchPIDs": pids,
+                "matchArgs": [{"index": 0, "operator": "Prefix", "values": ["/etc/"]}],
+                "matchActions": [{"action": "Override", "argError": -1}],
+            }],
+        }]},
+    })
+}
+
+fn ambiguous() -> Value {
+    policy("file_open", &json!([{"operator": "NotIn", "values": [1, 0], "isNamespacePID": false}]))
+}
+
+fn clear() -> Value {
+    policy("file_open", &json!([{"operator": "NotIn", "values": [1], "isNamespacePID": false, "followForks": false}]))
+}
+
+fn node(name: &str, hooks: &[&str]) -> NodeFacts {
+    let hooks: BTreeMap<String, Vec<_>> = hooks
+        .iter()
+        .map(|hook| {
+            let file = stockade_policy::facts::BtfParam { name: "file".into(), ty: "struct file *".into() };
+            ((*hook).to_owned(), vec![file])
+        })
+        .collect();
+    NodeFacts {
+        node: name.into(),
+        kernel_release: "6.1.0".into(),
+        lsm: vec!["bpf".into()],
+        lsm_hooks: hooks,
+        ..NodeFacts::default()
+    }
+}
+
+fn warnings(response: &Value) -> Vec<&str> {
+    response["warnings"].as_array().map(|all| all.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn an_ambiguous_policy_is_refused_with_every_fault_its_field_and_the_fix() {
+    let response = ask(Settings::default(), &review("CREATE", &ambiguous(), &Value::Null)).await;
+    insta::assert_json_snapshot!("refusal", response);
+    let causes = response["status"]["details"]["causes"].as_array().unwrap();
+    let message = response["status"]["message"].as_str().unwrap();
+    for cause in causes {
+        let line = format!("\n{}: {}", cause["field"].as_str().unwrap(), cause["message"].as_str().unwrap());
+        assert!(message.contains(&line), "kubectl would show {line} for one file and not for several");
+    }
+}
+
+#[tokio::test]
+async fn a_policy_that_means_one_thing_is_allowed_without_a_word() {
+    let response = ask(Settings::default(), &review("CREATE", &clear(), &Value::Null)).await;
+    assert_eq!(response, json!({"uid": "705ab4f5-6393-11e8-b7cc-42010a800002", "allowed": true}));
+}
+
+#[tokio::test]
+async fn while_a_cluster_is_moved_faults_are_warnings() {
+    let settings = Settings { action: Action::Warn, ..Settings::default() };
+    let response = ask(settings, &review("CREATE", &ambiguous(), &Value::Null)).await;
+    assert_eq!(response["allowed"], true);
+    let said = warnings(&response);
+    assert!(said.iter().any(|w| w.starts_with("would be refused: ") && w.contains("PidZero")), "{said:?}");
+    assert!(said.iter().all(|w| w.len() <= 200 && !w.contains('\n')), "{said:?}");
+}
+
+#[tokio::test]
+async fn an_object_that_is_invalid_already_can_be_labelled_suspended_and_deleted() {
+    let old = ambiguous();
+    let mut annotated = old.clone();
+    annotated["metadata"]["annotations"] = json!({"stockade.dev/suspend": "true"});
+    assert_eq!(ask(Settings::default(), &review("UPDATE", &annotated, &old)).await["allowed"], true);
+    assert_eq!(ask(Settings::default(), &review("DELETE", &Value::Null, &old)).await["allowed"], true);
+    let mut deleted = ambiguous();
+    deleted["metadata"]["generation"] = 2.into();
+    assert_eq!(ask(Settings::default(), &review("UPDATE", &deleted, &old)).await["allowed"], false);
+    deleted["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    assert_eq!(ask(Settings::default(), &review("UPDATE", &deleted, &old)).await["allowed"], true);
+}
+
+#[tokio::test]
+async fn nodes_give_warnings_and_never_a_refusal() {
+    let with = |nodes: Vec<NodeFacts>| {
+        let known = Nodes::default();
+        known.store(nodes);
+        Settings { nodes: known, ..Settings::default() }
+    };
+    let request = review("CREATE", &clear(), &Value::Null);
+    let one_of_two = with(vec![node("node-1", &["file_open"]), node("node-2", &["bprm_check_security"])]);
+    let response = ask(one_of_two, &request).await;
+    assert_eq!(response["allowed"], true);
+    let said = warnings(&response);
+    let names_it = |w: &&str| w.starts_with("HookUnavailable: 1 of 2 nodes (node-2, kernel 6.1");
+    assert!(said.iter().any(names_it), "{said:?}");
+
+    let none = with(vec![node("node-2", &["bprm_check_security"])]);
+    let response = ask(none, &request).await;
+    assert_eq!(response["allowed"], true);
+    assert!(warnings(&response).iter().any(|w| w.starts_with("NoNodeCanRunThis: ")), "{response}");
+
+    let able = with(vec![node("node-1", &["file_open"])]);
+    assert_eq!(warnings(&ask(able, &request).await), Vec::<&str>::new());
+}
+
+#[tokio::test]
+async fn what_is_no_review_is_answered_in_words_and_by_its_uid_where_there_is_one() {
+    let (status, answer) = post(Settings::default(), "{\"kind\":").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    insta::assert_json_snapshot!("not_json", answer);
+
+    let (status, answer) = post(Settings::default(), r#"{"kind": "Pod", "request": {"uid": "u"}}"#).await;
+    assert_eq!((status, &answer["response"]["uid"]), (StatusCode::OK, &json!("u")));
+    assert_eq!(answer["response"]["allowed"], false);
+    assert_eq!(answer["response"]["status"]["reason"], "BadRequest");
+
+    for nonsense in [json!(null), json!(7), json!("text"), json!([[]]), json!({"spec": []})] {
+        let mut request = review("CREATE", &json!({"metadata": {"name": "n"}}), &Value::Null);
+        request["request"]["object"] = nonsense.clone();
+        let response = ask(Settings::default(), &request).await;
+        assert_eq!(response["allowed"], false, "{nonsense} was admitted");
+    }
+}
+
+#[tokio::test]
+async fn a_review_of_three_megabytes_is_judged_and_one_beyond_the_limit_is_told_so() {
+    let mut large = clear();
+    large["metadata"]["annotations"] = json!({"note": "x".repeat(1_500_000)});
+    let mut next = large.clone();
+    next["metadata"]["generation"] = 2.into();
+    let response = ask(Settings::default(), &review("UPDATE", &next, &large)).await;
+    let causes = response["status"]["details"]["causes"].as_array().unwrap();
+    assert_eq!(causes[0]["reason"], "DocumentTooLarge");
+
+    let (status, answer) = post(Settings::default(), vec![b' '; MAX_BODY + 1]).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(answer["response"]["status"]["message"].as_str().unwrap().contains("larger than 8 MiB"), "{answer}");
+}
+
+#[tokio::test]
+async fn each_review_is_counted_as_what_it_was() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&seen);
+    let settings =
+        Settings { observer: Arc::new(move |outcome, _| sink.lock().unwrap().push(outcome)), ..Settings::default() };
+    ask(settings.clone(), &review("CREATE", &clear(), &Value::Null)).await;
+    ask(settings.clone(), &review("CREATE", &ambiguous(), &Value::Null)).await;
+    post(settings, "").await;
+    assert_eq!(*seen.lock().unwrap(), [Outcome::Allowed, Outcome::Refused, Outcome::Malformed]);
+}
