@@ -6,9 +6,10 @@
 use crate::bits::{MAX_RULES, Vector, WORDS, Words, winners};
 use crate::dimension::{self, Facet, MARK_CHUNKS, NAMESPACE_KINDS};
 use crate::event::SocketData;
-use crate::head::{DIRECT_CLASSES, Head, NEEDS_NAMESPACES, NEEDS_PROCESS, RuleRow};
+use crate::head::{Head, NEEDS_NAMESPACES, NEEDS_PROCESS, RuleRow};
 use crate::plan::{MAX_ARGS, kind};
 use crate::process::BinaryIds;
+use crate::verifier::opaque;
 
 /// Something could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,11 @@ pub trait Event {
     fn planned(&self, _dimension: u32) -> bool {
         true
     }
+    /// How many words of rules the program was built for: no head has more.
+    #[inline(always)]
+    fn words(&self) -> u32 {
+        WORDS as u32
+    }
     /// How an argument is read: [`kind`].
     fn kind(&self, arg: u32) -> u32;
     /// The scope class of the process.
@@ -82,6 +88,7 @@ pub struct Work {
 }
 
 /// What the rules that fired ask for.
+#[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Outcome {
     /// Bit *i*: [`Work::possible`] has a rule in word *i*.
@@ -102,10 +109,11 @@ pub struct Outcome {
 #[inline(always)]
 #[must_use]
 pub fn class_possible(head: &Head, class: u32) -> bool {
-    if class >= DIRECT_CLASSES {
+    let index = opaque(u64::from(class >> 6));
+    if index >= WORDS as u64 {
         return true;
     }
-    match head.scope_any.get((class >> 6) as usize) {
+    match head.scope_any.get(index as usize) {
         Some(word) => word >> (class & 63) & 1 == 1,
         None => true,
     }
@@ -121,9 +129,9 @@ where
     T: Tables,
     E: Event<Text = T::Text>,
 {
-    let mut search = Search { head, tables, work };
+    let mut search = Search { head, tables, work, words: event.words() };
     if search.scope(event.class()) && search.process(event) && search.cheap_arguments(event) && search.texts(event) {
-        Some(conclude(head, search.work))
+        Some(conclude(head, search.words, search.work))
     } else {
         None
     }
@@ -134,6 +142,7 @@ struct Search<'a, T> {
     head: &'a Head,
     tables: &'a T,
     work: &'a mut Work,
+    words: u32,
 }
 
 impl<'a, T: Tables> Search<'a, T> {
@@ -160,7 +169,7 @@ impl<'a, T: Tables> Search<'a, T> {
         }
         let row = self.tables.number(dimension::SCOPE, u64::from(class));
         let Some(vector) = self.vector(dimension::SCOPE, row) else { return false };
-        start(self.work, self.head.words, vector)
+        start(self.work, self.words, vector)
     }
 
     /// What is known of the process: marks, binary, pids, namespaces.
@@ -334,7 +343,7 @@ impl<'a, T: Tables> Search<'a, T> {
     #[inline(always)]
     fn narrow(&mut self, dimension: u32, row: Option<u32>) -> bool {
         match self.vector(dimension, row) {
-            Some(vector) => narrow(self.work, self.head.words, vector),
+            Some(vector) => narrow(self.work, self.words, vector),
             None => false,
         }
     }
@@ -343,7 +352,7 @@ impl<'a, T: Tables> Search<'a, T> {
     #[inline(always)]
     fn fault(&mut self, what: usize) -> bool {
         if let Some(vector) = self.needs(what) {
-            mark(self.work, self.head.words, vector);
+            mark(self.work, self.words, vector);
         }
         true
     }
@@ -352,7 +361,7 @@ impl<'a, T: Tables> Search<'a, T> {
     #[inline(always)]
     fn needed(&self, what: usize) -> bool {
         match self.needs(what) {
-            Some(vector) => meets(self.work, self.head.words, vector),
+            Some(vector) => meets(self.work, self.words, vector),
             None => true,
         }
     }
@@ -362,7 +371,7 @@ impl<'a, T: Tables> Search<'a, T> {
     fn posts(&self) -> bool {
         let mut any = 0;
         for index in 0..WORDS {
-            if index >= self.head.words as usize {
+            if index >= self.words as usize {
                 break;
             }
             if let (Some(possible), Some(post)) = (self.work.possible.get(index), self.head.post.get(index)) {
@@ -439,11 +448,11 @@ fn meets(work: &Work, words: u32, vector: &Vector) -> bool {
 
 /// The first rule of each policy, and what they ask for.
 #[inline(always)]
-fn conclude(head: &Head, work: &mut Work) -> Outcome {
+fn conclude(head: &Head, words: u32, work: &mut Work) -> Outcome {
     let mut outcome = Outcome::default();
     let (mut deny, mut signal, mut would, mut post) = (0, 0, 0, 0);
     for index in 0..WORDS {
-        if index >= head.words as usize {
+        if index >= words as usize {
             break;
         }
         let word = |words: &Words| words.get(index).copied().unwrap_or_default();
@@ -455,24 +464,30 @@ fn conclude(head: &Head, work: &mut Work) -> Outcome {
         signal |= fired & word(&head.signal) & !monitor;
         would |= fired & (word(&head.deny) | word(&head.signal)) & monitor;
         post |= fired & word(&head.post) | faulted;
-        outcome.fired |= u32::from(fired != 0) << index;
-        outcome.faulted |= u32::from(faulted != 0) << index;
+        outcome.fired |= is_set(fired) << index;
+        outcome.faulted |= is_set(faulted) << index;
         if let (Some(possible), Some(fault)) = (work.possible.get_mut(index), work.faulted.get_mut(index)) {
             *possible = fired;
             *fault = faulted;
         }
     }
-    outcome.deny = deny != 0;
-    outcome.signal = signal != 0;
-    outcome.would_deny = would != 0;
-    outcome.post = post != 0;
+    outcome.deny = is_set(deny) != 0;
+    outcome.signal = is_set(signal) != 0;
+    outcome.would_deny = is_set(would) != 0;
+    outcome.post = is_set(post) != 0;
     outcome
+}
+
+/// 1 if any bit is set, without a branch: the verifier would follow each of 2^16 ways.
+#[inline(always)]
+fn is_set(word: u64) -> u32 {
+    (opaque(word | word.wrapping_neg()) >> 63) as u32
 }
 
 /// Whether a check that was given up because the task kept disturbing it refuses the operation: an enforcing rule that
 /// denies is possible in the process's class.
 #[inline(always)]
-pub fn contended<T: Tables>(head: &Head, tables: &T, class: u32) -> bool {
+pub fn contended<T: Tables>(head: &Head, tables: &T, words: u32, class: u32) -> bool {
     if !class_possible(head, class) {
         return false;
     }
@@ -483,7 +498,7 @@ pub fn contended<T: Tables>(head: &Head, tables: &T, class: u32) -> bool {
     let Some(vector) = tables.vector(number) else { return false };
     let mut any = 0;
     for index in 0..WORDS {
-        if index >= head.words as usize {
+        if index >= words as usize {
             break;
         }
         let word = |words: &Words| words.get(index).copied().unwrap_or_default();
@@ -494,8 +509,8 @@ pub fn contended<T: Tables>(head: &Head, tables: &T, class: u32) -> bool {
 
 /// What carrying out an [`Outcome`] needs from where it happens.
 pub trait Effects {
-    /// Counts a rule: it could not be judged (`faulted`), or it matched and did or would have acted.
-    fn count(&mut self, rule: u32, effect: Effect);
+    /// Counts what a rule has come to.
+    fn count(&mut self, rule: u32, tally: Tally);
     /// Sends a signal to the process.
     fn send(&mut self, signal: u8);
     /// Rules fired that are not counted one by one.
@@ -507,23 +522,21 @@ pub trait Effects {
     }
 }
 
-/// What a rule has come to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
-    /// It matched; it asks for no more than a report.
-    Matched,
-    /// It matched, and its denial or signal is carried out.
-    Denied,
-    /// It matched, and its denial or signal is only counted.
-    WouldDeny,
+/// What a rule has come to: zeros and ones, to be added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// It fired.
+    pub matched: u64,
+    /// Its denial or signal is carried out, or it denies because it could not be judged.
+    pub denied: u64,
+    /// Its denial or signal is only counted.
+    pub would_deny: u64,
     /// It could not be judged.
-    Faulted,
-    /// It could not be judged, and denies for that.
-    FaultDenied,
+    pub faults: u64,
 }
 
 /// Rules that are counted one by one in an event.
-pub const MAX_COUNTED: u32 = 64;
+pub const MAX_COUNTED: u32 = 8;
 
 /// The errno of a denial for which no rule names one.
 pub const EPERM: u16 = 1;
@@ -538,85 +551,78 @@ pub fn carry_out<T: Tables, F: Effects>(
     outcome: &Outcome,
     effects: &mut F,
 ) -> u16 {
-    let mut errno = u16::MAX;
-    let mut left = MAX_COUNTED;
-    for index in 0..WORDS {
-        if index >= head.words as usize {
-            break;
-        }
-        if (outcome.fired | outcome.faulted) >> index & 1 == 0 {
+    // One less than the errno, so that none is the highest.
+    let mut lowest = u64::MAX;
+    let mut words = u64::from(outcome.fired | outcome.faulted);
+    let (mut index, mut rest) = (0, 0);
+    // One step takes a rule or goes to the next word that has one.
+    for _ in 0..MAX_COUNTED as usize + WORDS {
+        if rest == 0 {
+            if words == 0 {
+                break;
+            }
+            index = words.trailing_zeros();
+            words &= words.wrapping_sub(1);
+            rest = word_of(&work.possible, index) | word_of(&work.faulted, index);
+            if !effects.intact() {
+                rest = 0;
+                effects.uncounted();
+                break;
+            }
             continue;
         }
-        let word = |words: &Words| words.get(index).copied().unwrap_or_default();
-        let faulted = word(&work.faulted);
-        let acts = word(&head.deny) | word(&head.signal);
-        let (monitor, fault_deny) = (word(&head.monitor), word(&head.fault_deny));
-        let mut rest = word(&work.possible) | faulted;
-        if !effects.intact() {
-            effects.uncounted();
-            break;
-        }
-        while rest != 0 && left != 0 {
-            left -= 1;
-            let bit = rest & rest.wrapping_neg();
-            rest ^= bit;
-            let rule = (index as u32) << 6 | lowest(bit);
-            let effect = if faulted & bit != 0 {
-                if fault_deny & bit != 0 { Effect::FaultDenied } else { Effect::Faulted }
-            } else if acts & bit == 0 {
-                Effect::Matched
-            } else if monitor & bit != 0 {
-                Effect::WouldDeny
-            } else {
-                Effect::Denied
-            };
-            effects.count(rule & (MAX_RULES as u32 - 1), effect);
-            if matches!(effect, Effect::Denied | Effect::FaultDenied)
-                && let Some(row) = tables.rule(rule)
-            {
-                if row.errno != 0 && row.errno < errno {
-                    errno = row.errno;
-                }
-                if row.signal != 0 && effect == Effect::Denied {
-                    effects.send(row.signal);
-                }
-            }
-        }
-        if rest != 0 {
-            effects.uncounted();
+        let shift = rest.trailing_zeros();
+        rest &= rest.wrapping_sub(1);
+        let rule = (index << 6 | shift) & (MAX_RULES as u32 - 1);
+        let tally = tally(head, work, index, shift);
+        effects.count(rule, tally);
+        let Some(row) = tables.rule(rule) else { continue };
+        let denies = word_of(&head.deny, index) >> shift & tally.denied;
+        lowest = lower(lowest, u64::from(row.errno).wrapping_sub(1) | denies.wrapping_sub(1));
+        let signal = u64::from(row.signal) & (tally.matched & tally.denied).wrapping_neg();
+        if signal != 0 {
+            effects.send(signal as u8);
         }
     }
-    match (outcome.deny, errno) {
+    if rest != 0 || words != 0 {
+        effects.uncounted();
+    }
+    match (outcome.deny, lowest) {
         (false, _) => 0,
-        (true, 1..=4095) => errno,
+        (true, 0..4095) => lowest as u16 + 1,
         (true, _) => EPERM,
     }
 }
 
-/// Which bit `bit`, a power of two, is. BPF has no instruction for it.
+/// The lower of two, without a branch.
 #[inline(always)]
-#[must_use]
-pub const fn lowest(bit: u64) -> u32 {
-    let mut number = 0;
-    if bit & 0xffff_ffff_0000_0000 != 0 {
-        number |= 32;
+fn lower(one: u64, other: u64) -> u64 {
+    // Both are at most 2^16, or all ones, which counts as -1 only after its highest bits are gone.
+    let (one, other) = (one & 0xffff_ffff, other & 0xffff_ffff);
+    let below = opaque(one.wrapping_sub(other) >> 63).wrapping_neg();
+    one & below | other & !below
+}
+
+/// Word `index`, which is below [`WORDS`].
+#[inline(always)]
+fn word_of(words: &Words, index: u32) -> u64 {
+    let index = opaque(u64::from(index));
+    if index >= WORDS as u64 { 0 } else { words.get(index as usize).copied().unwrap_or_default() }
+}
+
+/// What a rule that fired or could not be judged comes to. Without branches: the verifier would follow each.
+#[inline(always)]
+fn tally(head: &Head, work: &Work, index: u32, shift: u32) -> Tally {
+    let bit = |words: &Words| word_of(words, index) >> shift & 1;
+    let (faults, fault_denies) = (bit(&work.faulted), bit(&head.fault_deny));
+    let (acts, monitor) = (bit(&head.deny) | bit(&head.signal), bit(&head.monitor));
+    let matched = faults ^ 1;
+    Tally {
+        matched,
+        denied: matched & acts & (monitor ^ 1) | faults & fault_denies,
+        would_deny: matched & acts & monitor,
+        faults,
     }
-    if bit & 0xffff_0000_ffff_0000 != 0 {
-        number |= 16;
-    }
-    if bit & 0xff00_ff00_ff00_ff00 != 0 {
-        number |= 8;
-    }
-    if bit & 0xf0f0_f0f0_f0f0_f0f0 != 0 {
-        number |= 4;
-    }
-    if bit & 0xcccc_cccc_cccc_cccc != 0 {
-        number |= 2;
-    }
-    if bit & 0xaaaa_aaaa_aaaa_aaaa != 0 {
-        number |= 1;
-    }
-    number
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ pub const CLASS_HOST: u32 = 0;
 /// The class of a pod that is not known yet: the strictest set that could apply.
 pub const CLASS_UNKNOWN_POD: u32 = 1;
 /// Classes that [`Head::scope_any`] has a bit for.
-pub const DIRECT_CLASSES: u32 = 1024;
+pub const DIRECT_CLASSES: u32 = crate::bits::WORDS as u32 * 64;
 
 /// What cannot be read: index into [`Head::needs`]. Arguments come first. This one is the process's executable.
 pub const NEEDS_PROCESS: usize = 5;

@@ -98,9 +98,13 @@ pub struct Plan {
     pub jump: u32,
     /// Index of the previous LSM program's result among the hook's arguments: their number. 0: not an LSM hook.
     pub result_index: u32,
+    /// Words of rules that the program looks at: at least every head's `words`, at most [`crate::bits::WORDS`].
+    pub words: u32,
+    /// Zero.
+    pub reserved: u32,
     /// The arguments, in the policies' order.
     pub args: [ArgPlan; MAX_ARGS],
 }
 
 const _: () = assert!(size_of::<ArgPlan>() == 40);
-const _: () = assert!(size_of::<Plan>() == 32 + MAX_ARGS * 40);
+const _: () = assert!(size_of::<Plan>() == 40 + MAX_ARGS * 40);

@@ -4,20 +4,22 @@ use crate::executable;
 use crate::identity;
 use crate::namespace;
 use crate::path;
-use crate::read::{at, opaque, pointer, value};
-use crate::rodata::{arg, chain, dimensions, kernel};
-use crate::scratch::{ARGS, Scratch};
+use crate::read::{at, copy, pointer, value};
+use crate::rodata::{arg, chain, dimensions, kernel, plan};
+use crate::scratch::{ARGS, Scratch, User};
 use crate::socket;
 use crate::table::{LAST_TEXT, Text};
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user_str};
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user_str};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use core::ffi::c_void;
+use core::ptr::{read_volatile, write_volatile};
 use stockade_enforcer_common::counter::Place;
 use stockade_enforcer_common::decide::{Event, Unreadable};
 use stockade_enforcer_common::dimension::contains;
 use stockade_enforcer_common::event::{ArgHeader, SocketData, arg_status};
 use stockade_enforcer_common::plan::{MAX_ARGS, MAX_CHAIN, flag, kind, source};
 use stockade_enforcer_common::process::{BinaryIds, MAX_PATH, ProcessRecord};
+use stockade_enforcer_common::verifier::opaque;
 
 /// Where a hook's arguments come from.
 pub(crate) trait Source: Copy {
@@ -41,20 +43,15 @@ pub(crate) trait Source: Copy {
 pub(crate) struct Happening<S> {
     pub(crate) source: S,
     pub(crate) scratch: *mut Scratch,
+    pub(crate) user: User,
     pub(crate) task: u64,
     /// Null: the process has no record.
     pub(crate) record: *mut ProcessRecord,
     pub(crate) class: u32,
-    /// Bytes of arguments put down.
-    pub(crate) cursor: u32,
-    /// Bit *n*: argument *n* has been put down.
-    pub(crate) read: u32,
-    /// How many have been.
-    pub(crate) count: u32,
 }
 
 /// The last offset at which a number or a socket begins.
-const LAST_FIXED: u32 = (ARGS - size_of::<ArgHeader>() - size_of::<SocketData>()) as u32;
+const LAST_FIXED: u64 = (ARGS - size_of::<ArgHeader>() - size_of::<SocketData>()) as u64;
 
 impl<S: Source> Happening<S> {
     /// The value of an argument's register or field, pointers followed.
@@ -76,33 +73,37 @@ impl<S: Source> Happening<S> {
 
     /// Puts an argument's header down; returns where its data goes.
     #[inline(always)]
-    fn put(&mut self, arg: u32, status: u8, length: u32) -> Option<*mut u8> {
-        let offset = opaque(self.cursor);
-        if offset > LAST_FIXED {
-            return None;
-        }
-        self.cursor = offset + size_of::<ArgHeader>() as u32 + (length + 7 & !7);
-        self.read |= 1 << arg;
-        self.count += 1;
+    fn put(&mut self, arg: u32, status: u8, length: u64) -> Option<*mut u8> {
         // SAFETY: inside the scratch.
         unsafe {
+            let offset = opaque(read_volatile(&raw const (*self.scratch).cursor));
+            if offset > LAST_FIXED {
+                return None;
+            }
             let place = (&raw mut (*self.scratch).args).cast::<u8>().add(offset as usize);
-            let header = ArgHeader { position: arg as u8, kind: arg!(arg, kind) as u8, status, reserved: 0, length };
+            let header =
+                ArgHeader { position: arg as u8, kind: arg!(arg, kind) as u8, status, reserved: 0, length: length as u32 };
             *place.cast::<ArgHeader>() = header;
+            let next = offset + size_of::<ArgHeader>() as u64 + (length + 7 & !7);
+            write_volatile(&raw mut (*self.scratch).cursor, next);
+            let read = read_volatile(&raw const (*self.scratch).read);
+            write_volatile(&raw mut (*self.scratch).read, read | 1 << arg);
+            let count = read_volatile(&raw const (*self.scratch).count);
+            write_volatile(&raw mut (*self.scratch).count, count + 1);
             Some(place.add(size_of::<ArgHeader>()))
         }
     }
 
     #[inline(always)]
-    fn unreadable(&mut self, arg: u32, place: Place) -> Unreadable {
-        crate::map::count(place, 0);
+    fn unreadable(&mut self, arg: u32) -> Unreadable {
+        crate::map::count(Place::ArgumentUnreadable, 0);
         self.put(arg, arg_status::UNREADABLE, 0);
         Unreadable
     }
 
     #[inline(always)]
     fn read_number(&mut self, arg: u32) -> Result<u64, Unreadable> {
-        let Some(raw) = self.raw(arg) else { return Err(self.unreadable(arg, Place::ArgumentUnreadable)) };
+        let Some(raw) = self.raw(arg) else { return Err(self.unreadable(arg)) };
         let number = match arg!(arg, kind) {
             kind::INT => match (arg!(arg, flags) & flag::SIGNED, arg!(arg, size)) {
                 (flag::SIGNED, 1) => i64::from(raw as i8) as u64,
@@ -121,22 +122,23 @@ impl<S: Source> Happening<S> {
 
     #[inline(always)]
     fn read_socket(&mut self, arg: u32) -> Result<&SocketData, Unreadable> {
-        let data = self.raw(arg).filter(|raw| *raw != 0).and_then(|raw| {
-            // SAFETY: this CPU's scratch.
-            let data = unsafe { &mut (*self.scratch).socket };
-            match arg!(arg, kind) {
-                kind::SOCK => socket::of_sock(raw, arg!(arg, flags) & flag::SOCKET != 0, data),
-                _ => socket::of_sockaddr(raw, arg!(arg, flags) & flag::USER != 0, data),
-            }
-        });
+        // SAFETY: this CPU's scratch.
+        let data = unsafe { &mut (*self.scratch).socket };
+        let data = match (self.raw(arg), arg!(arg, kind)) {
+            (None | Some(0), _) => None,
+            (Some(raw), kind::SOCK) => socket::of_sock(raw, arg!(arg, flags) & flag::SOCKET != 0, data),
+            (Some(raw), _) => socket::of_sockaddr(raw, arg!(arg, flags) & flag::USER != 0, data),
+        };
         if data.is_none() {
-            return Err(self.unreadable(arg, Place::ArgumentUnreadable));
+            return Err(self.unreadable(arg));
         }
         // SAFETY: this CPU's scratch; `put` has made room.
         unsafe {
             let data = &raw const (*self.scratch).socket;
-            if let Some(place) = self.put(arg, arg_status::READ, size_of::<SocketData>() as u32) {
-                *place.cast::<SocketData>() = *data;
+            if let Some(place) = self.put(arg, arg_status::READ, size_of::<SocketData>() as u64) {
+                for word in 0..size_of::<SocketData>() / 8 {
+                    write_volatile(place.cast::<u64>().add(word), read_volatile(data.cast::<u64>().add(word)));
+                }
             }
             Ok(&*data)
         }
@@ -144,11 +146,11 @@ impl<S: Source> Happening<S> {
 
     /// Reads a text to behind where its header will be. Returns its length.
     #[inline(always)]
-    fn read_text(&mut self, arg: u32, offset: u32) -> Result<u32, Place> {
-        let raw = self.raw(arg).ok_or(Place::ArgumentUnreadable)?;
+    fn read_text(&mut self, arg: u32, offset: u64) -> Option<u64> {
+        let raw = self.raw(arg)?;
         let kind = arg!(arg, kind);
         if raw == 0 {
-            return if arg!(arg, flags) & flag::NULLABLE != 0 { Ok(0) } else { Err(Place::ArgumentUnreadable) };
+            return (arg!(arg, flags) & flag::NULLABLE != 0).then_some(0);
         }
         // SAFETY: inside the scratch: `offset` is at most LAST_TEXT.
         unsafe {
@@ -161,24 +163,18 @@ impl<S: Source> Happening<S> {
                 };
                 // The zero at the end is counted; without one the text is longer than what was read.
                 return match read {
-                    1..4096 => Ok(read as u32 - 1),
-                    4096.. => Err(Place::PathTooLong),
-                    _ => Err(Place::ArgumentUnreadable),
+                    1..4096 => Some(read as u64 - 1),
+                    _ => None,
                 };
             }
             let path = match kind {
                 kind::FILE => at(raw, kernel!(file_path)),
-                kind::BINPRM => at(pointer(at(raw, kernel!(bprm_file))).ok_or(Place::PathUnreadable)?, kernel!(file_path)),
+                kind::BINPRM => at(pointer(at(raw, kernel!(bprm_file)))?, kernel!(file_path)),
                 _ => raw,
             };
-            let built = path::build(self.scratch, path)?;
-            let length = opaque(built.length);
-            if length > MAX_PATH as u32 {
-                return Err(Place::PathTooLong);
-            }
-            let from = (&raw const (*self.scratch).path).cast::<u8>().add((built.start & 0xfff) as usize);
-            bpf_probe_read_kernel(to.cast(), length, from.cast());
-            Ok(length)
+            let built = path::build(self.scratch, self.user, path);
+            let copied = built.length != 0 && copy(to, MAX_PATH as u64, path::bytes(self.scratch, built), built.length);
+            copied.then_some(built.length)
         }
     }
 
@@ -186,7 +182,8 @@ impl<S: Source> Happening<S> {
     #[inline(always)]
     pub(crate) fn complete(&mut self) {
         for arg in 0..MAX_ARGS as u32 {
-            if self.read >> arg & 1 == 1 {
+            // SAFETY: inside the scratch.
+            if unsafe { read_volatile(&raw const (*self.scratch).read) } >> arg & 1 == 1 {
                 continue;
             }
             // Whether it could be read is in what is put down.
@@ -206,6 +203,11 @@ impl<S: Source> Event for Happening<S> {
     #[inline(always)]
     fn planned(&self, dimension: u32) -> bool {
         contains(&dimensions(), dimension)
+    }
+
+    #[inline(always)]
+    fn words(&self) -> u32 {
+        plan!(words)
     }
 
     #[inline(always)]
@@ -277,16 +279,18 @@ impl<S: Source> Event for Happening<S> {
 
     #[inline(always)]
     fn text(&mut self, arg: u32) -> Result<Text, Unreadable> {
-        let offset = opaque(self.cursor + size_of::<ArgHeader>() as u32);
+        // SAFETY: inside the scratch.
+        let cursor = unsafe { read_volatile(&raw const (*self.scratch).cursor) };
+        let offset = opaque(cursor + size_of::<ArgHeader>() as u64);
         if offset > LAST_TEXT {
-            return Err(self.unreadable(arg, Place::PathTooLong));
+            return Err(self.unreadable(arg));
         }
         match self.read_text(arg, offset) {
-            Ok(length) => {
+            Some(length) => {
                 self.put(arg, arg_status::READ, length);
                 Ok(Text { offset, length })
             }
-            Err(place) => Err(self.unreadable(arg, place)),
+            None => Err(self.unreadable(arg)),
         }
     }
 }

@@ -1,23 +1,25 @@
 //! Executables: their paths as keys, interned, and which listed values they match.
 
 use crate::map::{BINARIES, BINARY_LPM, BINARY_STR64, BINARY_STR256, address, count, find, find_inner, store};
-use crate::path::Built;
+use crate::path::{self, Built};
 use crate::read;
-use crate::scratch::Scratch;
-use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel};
-use core::ptr::{read_volatile, write_volatile};
+use crate::scratch::{Scratch, User, intact, of};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns};
+use core::ptr::{read_volatile, write_unaligned, write_volatile};
 use stockade_enforcer_common::counter::Place;
 use stockade_enforcer_common::dimension::{BINARY_EXACT, BINARY_POSTFIX, BINARY_PREFIX};
 use stockade_enforcer_common::key::{MAX_SHORT_TEXT, MAX_TEXT, STR_DIMENSION_BITS};
 use stockade_enforcer_common::process::{BinaryIds, BinaryRow, MAX_PATH, ProcessRecord};
+use stockade_enforcer_common::verifier::opaque;
 
 /// 64-bit words of a text key.
 const KEY_WORDS: usize = 32;
 
 /// Writes the keys of a path that has been built into [`Scratch::binary`], and returns its hash.
 #[inline(always)]
-pub(crate) fn prepare(scratch: *mut Scratch, path: Built) -> u64 {
-    let kept = if path.length > MAX_TEXT as u32 { MAX_TEXT as u32 } else { path.length };
+fn prepare(scratch: *mut Scratch, path: Built) -> u64 {
+    let kept = opaque(path.length);
+    let kept = if kept > MAX_TEXT as u64 { MAX_TEXT as u64 } else { kept };
     // SAFETY: all inside the scratch: `start` is below MAX_PATH, and 255 bytes fit after it because of the margin.
     unsafe {
         let row = &raw mut (*scratch).binary;
@@ -27,29 +29,57 @@ pub(crate) fn prepare(scratch: *mut Scratch, path: Built) -> u64 {
             write_volatile(postfix.add(word), 0);
         }
         let buffer = (&raw const (*scratch).path).cast::<u8>();
-        let start = buffer.add((path.start & 0xfff) as usize);
-        bpf_probe_read_kernel((&raw mut (*row).whole.text).cast(), kept & 0xff, start.cast());
-        bpf_probe_read_kernel((&raw mut (*row).prefix.text).cast(), kept & 0xff, start.cast());
-        let reversed = (&raw mut (*row).postfix.text).cast::<u8>();
-        for index in 0..MAX_TEXT {
-            if index >= kept as usize {
-                break;
-            }
-            write_volatile(reversed.add(index), read_volatile(buffer.add(MAX_PATH - 1 - index)));
-        }
-        (*row).length = path.length;
+        let start = path::bytes(scratch, path);
+        read::copy((&raw mut (*row).whole.text).cast(), MAX_TEXT as u64, start, kept);
+        read::copy((&raw mut (*row).prefix.text).cast(), MAX_TEXT as u64, start, kept);
+        reverse((&raw mut (*row).postfix.text).cast(), buffer.add(MAX_PATH), kept);
+        (*row).length = path.length as u32;
         (*row).used = (bpf_ktime_get_boot_ns() / 1_000_000_000) as u32;
         (*row).whole.dimension = BINARY_EXACT as u8;
         (*row).prefix.dimension = BINARY_PREFIX as u8;
-        (*row).prefix.prefix_length = STR_DIMENSION_BITS + kept * 8;
+        (*row).prefix.prefix_length = STR_DIMENSION_BITS + kept as u32 * 8;
         (*row).postfix.dimension = BINARY_POSTFIX as u8;
-        (*row).postfix.prefix_length = STR_DIMENSION_BITS + kept * 8;
-        let mut hash = u64::from(path.length);
+        (*row).postfix.prefix_length = STR_DIMENSION_BITS + kept as u32 * 8;
+        let mut hash = path.length;
         for word in 0..KEY_WORDS {
             hash = mix(mix(hash, read_volatile(whole.add(word))), read_volatile(postfix.add(word)));
         }
         hash | 1
     }
+}
+
+/// Writes the last `kept` bytes before `end` backwards, zeros after them; a word at a time and without a branch: the verifier
+/// would follow everything that comes after for each length at which a loop can end.
+///
+/// # Safety
+/// 256 bytes before `end` can be read, and `to` has room for [`MAX_TEXT`] bytes.
+#[inline(always)]
+pub(crate) unsafe fn reverse(to: *mut u64, end: *const u8, kept: u64) {
+    for word in 0..KEY_WORDS {
+        // SAFETY: as the caller's.
+        unsafe {
+            let from = end.sub(8 * (word + 1)).cast::<u64>();
+            let bytes = read_volatile(from).swap_bytes() & first_bytes(opaque(kept).wrapping_sub(8 * word as u64));
+            let to = to.add(word);
+            if word + 1 < KEY_WORDS {
+                write_unaligned(to, bytes);
+                continue;
+            }
+            // The last 7 bytes of 255.
+            for byte in 0..7 {
+                write_volatile(to.cast::<u8>().add(byte), (bytes >> (8 * byte)) as u8);
+            }
+        }
+    }
+}
+
+/// A mask of the first `count` bytes of a word: none for a count below zero, all for one above eight.
+#[inline(always)]
+fn first_bytes(count: u64) -> u64 {
+    let bits = (count as i64) << 3;
+    let some = (0i64.wrapping_sub(bits) >> 63) as u64;
+    let all = !((bits.wrapping_sub(64) >> 63) as u64);
+    some & (all | (1u64 << (bits & 63)).wrapping_sub(1))
 }
 
 /// The words of the whole path and of its reversed end, the dimensions before them included.
@@ -65,10 +95,29 @@ fn mix(hash: u64, word: u64) -> u64 {
     product ^ product >> 29
 }
 
+/// Stores the path in the scratch of `user` as [`intern`] does. 0: not, also because another task than `task` has used the
+/// scratch in between. A function that the verifier looks at once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn intern_executable(user: u64, task: u64, start: u64, length: u64) -> u64 {
+    let scratch = of(user);
+    if scratch.is_null() {
+        return 0;
+    }
+    let key = prepare(scratch, Built { start, length });
+    if intact(scratch, task) { intern(scratch, key) } else { 0 }
+}
+
+/// Stores the path that has been built; returns its key in BINARIES, 0 if that fails.
+#[inline(always)]
+pub(crate) fn store_path(user: User, task: u64, path: Built) -> u64 {
+    if path.length == 0 { 0 } else { intern_executable(user as u64, task, path.start, path.length) }
+}
+
 /// Stores [`Scratch::binary`] under its hash unless it is there. Returns the key; 0 if it cannot be stored, or another
 /// path has the same hash: better an unknown binary than a wrong one.
 #[inline(always)]
-pub(crate) fn intern(scratch: *mut Scratch, key: u64) -> u64 {
+fn intern(scratch: *mut Scratch, key: u64) -> u64 {
     // SAFETY: keys are hashes, values rows; the row in the scratch is complete.
     unsafe {
         let prepared = &raw mut (*scratch).binary;

@@ -7,13 +7,14 @@ use crate::identity;
 use crate::map::{HEAD, JUMP, RULE_COUNTS, address, count, find, find_inner};
 use crate::read;
 use crate::rodata::plan;
-use crate::scratch::{Scratch, User, intact, take};
+use crate::scratch::{self, Scratch, User, intact, take};
 use crate::table::Rows;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid};
 use aya_ebpf::helpers::generated::{bpf_send_signal, bpf_tail_call};
+use core::ptr::write_volatile;
 use stockade_enforcer_common::bits::MAX_RULES;
 use stockade_enforcer_common::counter::Place;
-use stockade_enforcer_common::decide::{self, EPERM, Effect, Effects};
+use stockade_enforcer_common::decide::{self, EPERM, Effects, Tally};
 use stockade_enforcer_common::head::{CLASS_HOST, Head, RuleCounts};
 use stockade_enforcer_common::plan::plan_flag;
 use stockade_enforcer_common::process::ProcessRecord;
@@ -37,9 +38,15 @@ pub(crate) fn judge<S: Source>(source: S, user: User) -> u16 {
         identity::name_process(record);
     }
     let Some(scratch) = take(user, task) else { return 0 };
+    // SAFETY: this CPU's scratch.
+    unsafe {
+        write_volatile(&raw mut (*scratch).cursor, 0);
+        write_volatile(&raw mut (*scratch).read, 0);
+        write_volatile(&raw mut (*scratch).count, 0);
+    }
     let rows = Rows { slot: head.slot, scratch };
     let mut happening =
-        Happening { source, scratch, task, record, class, cursor: 0, read: 0, count: 0 };
+        Happening { source, scratch, user, task, record, class };
     // SAFETY: this CPU's scratch, checked below.
     let work = unsafe { &mut (*scratch).work };
     let outcome = decide::decide(head, &rows, &mut happening, work);
@@ -47,19 +54,36 @@ pub(crate) fn judge<S: Source>(source: S, user: User) -> u16 {
         return again(source, head, &rows, class);
     }
     let Some(outcome) = outcome else { return 0 };
-    let mut effects = Acts { scratch, task, slot: head.slot };
-    let mut errno = decide::carry_out(head, &rows, work, &outcome, &mut effects);
+    let post = outcome.post;
+    // SAFETY: this CPU's scratch.
+    unsafe { write_volatile(&raw mut (*scratch).outcome, outcome) }
+    let mut errno = act(user as u64, task) as u16;
     if plan!(flags) & plan_flag::CAN_DENY == 0 {
         errno = 0;
     }
-    if outcome.post {
-        emit::hook(head, &mut happening, &outcome, errno);
+    if post {
+        happening.complete();
+        emit::hook(user, task, leader, class, errno);
     }
     errno
 }
 
+/// Counts and signals; returns the errno. A function that the verifier looks at once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn act(user: u64, task: u64) -> u64 {
+    let (Some(head), scratch) = (head(), scratch::of(user)) else { return 0 };
+    if scratch.is_null() {
+        return 0;
+    }
+    let rows = Rows { slot: head.slot, scratch };
+    let mut effects = Acts { scratch, task, slot: head.slot };
+    // SAFETY: this CPU's scratch.
+    unsafe { u64::from(decide::carry_out(head, &rows, &(*scratch).work, &(*scratch).outcome, &mut effects)) }
+}
+
 #[inline(always)]
-fn head<'a>() -> Option<&'a Head> {
+pub(crate) fn head<'a>() -> Option<&'a Head> {
     let index = 0u32;
     // SAFETY: the array's value is a head; it does not change while it is in force.
     unsafe { find_inner::<_, Head>(&HEAD, 0, (&raw const index).cast()).as_ref() }
@@ -90,7 +114,7 @@ fn again<S: Source>(source: S, head: &Head, rows: &Rows, class: u32) -> u16 {
     // SAFETY: the map holds this program.
     unsafe { bpf_tail_call(source.context(), address(&JUMP), plan!(jump)) };
     count(Place::ScratchGaveUp, 0);
-    let deny = plan!(flags) & plan_flag::CAN_DENY != 0 && decide::contended(head, rows, class);
+    let deny = plan!(flags) & plan_flag::CAN_DENY != 0 && decide::contended(head, rows, plan!(words), class);
     let errno = if deny { EPERM } else { 0 };
     emit::contended(head, class, bpf_get_current_pid_tgid(), errno);
     errno
@@ -105,7 +129,7 @@ struct Acts {
 
 impl Effects for Acts {
     #[inline(always)]
-    fn count(&mut self, rule: u32, effect: Effect) {
+    fn count(&mut self, rule: u32, tally: Tally) {
         let row = (self.slot & 1) * MAX_RULES as u32 + rule;
         // SAFETY: the array's values are counts; the kernel adds atomically.
         unsafe {
@@ -113,22 +137,10 @@ impl Effects for Acts {
             if counts.is_null() {
                 return;
             }
-            match effect {
-                Effect::Matched => add(&raw mut (*counts).matched),
-                Effect::Denied => {
-                    add(&raw mut (*counts).matched);
-                    add(&raw mut (*counts).denied);
-                }
-                Effect::WouldDeny => {
-                    add(&raw mut (*counts).matched);
-                    add(&raw mut (*counts).would_deny);
-                }
-                Effect::Faulted => add(&raw mut (*counts).faults),
-                Effect::FaultDenied => {
-                    add(&raw mut (*counts).faults);
-                    add(&raw mut (*counts).denied);
-                }
-            }
+            add(&raw mut (*counts).matched, tally.matched);
+            add(&raw mut (*counts).denied, tally.denied);
+            add(&raw mut (*counts).would_deny, tally.would_deny);
+            add(&raw mut (*counts).faults, tally.faults);
         }
     }
 
@@ -152,9 +164,9 @@ impl Effects for Acts {
     }
 }
 
-/// Adds one, atomically. An atomic whose old value is used does not load on 5.10, and the compiler may make one of any.
+/// Adds, atomically. An atomic whose old value is used does not load on 5.10, and the compiler may make one of any.
 #[inline(always)]
-unsafe fn add(counter: *mut u64) {
+unsafe fn add(counter: *mut u64, number: u64) {
     // SAFETY: as the caller's: a counter in a map's value.
-    unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) 1u64, options(nostack)) }
+    unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) number, options(nostack)) }
 }

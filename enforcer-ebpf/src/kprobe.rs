@@ -49,6 +49,7 @@ impl Source for Registers {
 
 /// The template of kprobes.
 #[kprobe]
+#[inline(always)]
 pub(crate) fn kprobe_hook(context: ProbeContext) -> u32 {
     judge(Registers(context.as_ptr()), User::Tracing);
     0

@@ -52,27 +52,25 @@ impl Source for Arguments {
 
 /// The template of LSM hooks; its hook is chosen at load.
 #[lsm]
+#[inline(always)]
 pub(crate) fn lsm_hook(context: LsmContext) -> i32 {
     let arguments = Arguments(context.as_ptr());
-    if plan!(flags) & plan_flag::CAN_DENY == 0 {
-        judge_in_context(arguments);
-        return 0;
+    let can_deny = plan!(flags) & plan_flag::CAN_DENY != 0;
+    if can_deny {
+        // Another program has refused already.
+        let before = arguments.argument(plan!(result_index)).unwrap_or_default() as i32;
+        if before != 0 {
+            return clamped(i64::from(before));
+        }
     }
-    // Another program has refused already.
-    let before = arguments.argument(plan!(result_index)).unwrap_or_default() as i32;
-    if before != 0 {
-        return clamped(i64::from(before));
-    }
-    clamped(-i64::from(judge_in_context(arguments)))
+    let errno = judge_in_context(arguments);
+    if can_deny { clamped(-i64::from(errno)) } else { 0 }
 }
 
 #[inline(always)]
 fn judge_in_context(arguments: Arguments) -> u16 {
-    if plan!(flags) & plan_flag::ANY_CONTEXT == 0 {
-        judge(arguments, User::Task)
-    } else {
-        judge(arguments, User::Anywhere)
-    }
+    let anywhere = plan!(flags) & plan_flag::ANY_CONTEXT != 0;
+    judge(arguments, if anywhere { User::Anywhere } else { User::Task })
 }
 
 /// What an LSM hook may return; anything else refuses. The verifier of newer kernels wants to see it.

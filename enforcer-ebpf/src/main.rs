@@ -6,6 +6,7 @@
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
+#![allow(unused_unsafe, reason = "macros are used inside unsafe blocks and outside")]
 #![allow(unsafe_code, reason = "the kernel's memory and helpers are reached in no other way; the verifier checks it")]
 
 mod argument;

@@ -2,21 +2,29 @@
 
 use crate::read::{at, pointer, value};
 use crate::rodata::kernel;
-use crate::scratch::Scratch;
+use crate::map::count;
+use crate::scratch::{Scratch, User, of};
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use core::ptr::{read_volatile, write_volatile};
 use stockade_enforcer_common::counter::Place;
 use stockade_enforcer_common::process::MAX_PATH;
+use stockade_enforcer_common::verifier::opaque;
 
 /// Components and mount crossings that are walked.
 const STEPS: usize = 100;
 
-/// Where the path is in [`Scratch::path`].
+/// Where the path is in [`Scratch::path`]. Always whole, so that nothing undefined is ever spilled.
 #[derive(Clone, Copy)]
 pub(crate) struct Built {
     /// Its first byte.
-    pub(crate) start: u32,
-    /// Its bytes.
-    pub(crate) length: u32,
+    pub(crate) start: u64,
+    /// Its bytes; 0 where it could not be built.
+    pub(crate) length: u64,
+}
+
+impl Built {
+    /// A path that could not be built.
+    pub(crate) const NONE: Self = Self { start: 0, length: 0 };
 }
 
 /// Where a walk is.
@@ -85,14 +93,41 @@ fn mix(seen: u64, dentry: u64, node: &Node) -> u64 {
     (seen.rotate_left(7) ^ dentry).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ node.hash_length
 }
 
-/// Builds the path at `path`, the address of a `struct path`, or says what is to be counted.
+/// Builds the path at `path`, the address of a `struct path`; [`Built::NONE`] if it cannot be built, which is counted.
 #[inline(always)]
-pub(crate) fn build(scratch: *mut Scratch, path: u64) -> Result<Built, Place> {
+pub(crate) fn build(scratch: *mut Scratch, user: User, path: u64) -> Built {
+    if walk_path(user as u64, path) != 0 {
+        return Built::NONE;
+    }
+    let start = opaque(start(scratch));
+    if start >= MAX_PATH as u64 { Built::NONE } else { Built { start, length: MAX_PATH as u64 - start } }
+}
+
+/// Walks into the scratch of `user`. 0: the path begins at [`Scratch::start`]. A function that the verifier looks at once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn walk_path(user: u64, path: u64) -> u64 {
+    let scratch = of(user);
+    if scratch.is_null() {
+        return 1;
+    }
+    match walk(scratch, path) {
+        Ok(()) => 0,
+        Err(place) => {
+            count(place, 0);
+            1
+        }
+    }
+}
+
+#[inline(always)]
+fn walk(scratch: *mut Scratch, path: u64) -> Result<(), Place> {
     let Some(mut here) = Walker::of(path) else { return Err(Place::PathUnreadable) };
     let lock = kernel!(rename_lock);
     let before = if lock == 0 { 0 } else { value::<u32>(lock).unwrap_or_default() };
-    let mut position = MAX_PATH as u32;
-    let (mut seen, mut done) = (0, false);
+    let mut seen = 0;
+    let mut done = false;
+    set_start(scratch, MAX_PATH as u64);
     for _ in 0..STEPS {
         if here.dentry == here.root {
             if here.cross().is_none() {
@@ -103,11 +138,7 @@ pub(crate) fn build(scratch: *mut Scratch, path: u64) -> Result<Built, Place> {
         }
         let Some(node) = Node::read(here.dentry) else { return Err(Place::PathUnreadable) };
         seen = mix(seen, here.dentry, &node);
-        let length = (node.hash_length >> 32) as u32;
-        if length > 255 || position < 256 {
-            return Err(Place::PathTooLong);
-        }
-        position = prepend(scratch, position, node.name, length & 0xff).ok_or(Place::PathUnreadable)?;
+        prepend(scratch, &node)?;
         if node.parent == here.dentry {
             // Not in a tree: an anonymous file.
             done = true;
@@ -126,28 +157,55 @@ pub(crate) fn build(scratch: *mut Scratch, path: u64) -> Result<Built, Place> {
     if !unchanged {
         return Err(Place::PathChanged);
     }
-    if position == MAX_PATH as u32 {
-        position -= 1;
+    if start(scratch) == MAX_PATH as u64 {
         // SAFETY: inside the buffer.
-        unsafe { *(&raw mut (*scratch).path).cast::<u8>().add(position as usize) = b'/' }
+        unsafe { *(&raw mut (*scratch).path).cast::<u8>().add(MAX_PATH - 1) = b'/' }
+        set_start(scratch, MAX_PATH as u64 - 1);
     }
-    Ok(Built { start: position, length: MAX_PATH as u32 - position })
+    Ok(())
 }
 
-/// Writes a slash and a name before `position`, which is at least 256.
+/// The first byte of a path that has been built; at least 256 can be read from there.
 #[inline(always)]
-fn prepend(scratch: *mut Scratch, position: u32, name: u64, length: u32) -> Option<u32> {
-    let start = position - length;
-    // SAFETY: `start` is between 1 and MAX_PATH, and a name of 255 bytes fits after it because of the margin.
-    unsafe {
-        let buffer = (&raw mut (*scratch).path).cast::<u8>();
-        if bpf_probe_read_kernel(buffer.add((start & 0x1fff) as usize).cast(), length, name as *const _) != 0 {
-            return None;
-        }
-        let start = start - 1;
-        *buffer.add((start & 0xfff) as usize) = b'/';
-        Some(start)
+pub(crate) fn bytes(scratch: *mut Scratch, built: Built) -> *const u8 {
+    let start = opaque(built.start);
+    // SAFETY: inside the buffer, whatever the start.
+    unsafe { (&raw const (*scratch).path).cast::<u8>().add(if start < MAX_PATH as u64 { start as usize } else { 0 }) }
+}
+
+#[inline(always)]
+fn start(scratch: *mut Scratch) -> u64 {
+    // SAFETY: inside the scratch.
+    unsafe { read_volatile(&raw const (*scratch).start) }
+}
+
+#[inline(always)]
+fn set_start(scratch: *mut Scratch, start: u64) {
+    // SAFETY: inside the scratch.
+    unsafe { write_volatile(&raw mut (*scratch).start, start) }
+}
+
+/// Writes a slash and a name before what there is.
+#[inline(always)]
+fn prepend(scratch: *mut Scratch, node: &Node) -> Result<(), Place> {
+    let length = opaque(node.hash_length >> 32);
+    if length > 255 {
+        return Err(Place::PathTooLong);
     }
+    let begin = opaque(start(scratch).wrapping_sub(length));
+    if begin == 0 || begin > MAX_PATH as u64 {
+        return Err(Place::PathTooLong);
+    }
+    // SAFETY: a name of 255 bytes fits after MAX_PATH because of the margin.
+    unsafe {
+        let to = (&raw mut (*scratch).path).cast::<u8>().add(begin as usize);
+        if bpf_probe_read_kernel(to.cast(), length as u32, node.name as *const _) != 0 {
+            return Err(Place::PathUnreadable);
+        }
+        *to.sub(1) = b'/';
+    }
+    set_start(scratch, begin - 1);
+    Ok(())
 }
 
 /// Walks once more and returns what was seen.

@@ -2,15 +2,19 @@
 
 use crate::rodata::kernel;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel};
+use core::mem::MaybeUninit;
 use stockade_enforcer_common::offset::feature;
+use stockade_enforcer_common::verifier::opaque;
 
-/// A value at an address; `None` if it cannot be read.
+/// A value at an address; `None` if it cannot be read. Every bit pattern is a `T`: it is made of integers.
 #[inline(always)]
-pub(crate) fn value<T: Copy + Default>(address: u64) -> Option<T> {
-    let mut value = T::default();
-    // SAFETY: the helper writes `size_of::<T>()` bytes into `value`, for which any bytes are valid, or fails.
-    let error = unsafe { bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, address as *const _) };
-    (error == 0).then_some(value)
+pub(crate) fn value<T: Copy>(address: u64) -> Option<T> {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the helper writes `size_of::<T>()` bytes into `value`, zeros where it fails.
+    unsafe {
+        let error = bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, address as *const _);
+        (error == 0).then_some(value.assume_init())
+    }
 }
 
 /// The pointer at an address; `None` if it cannot be read or is null.
@@ -42,11 +46,17 @@ pub(crate) fn current() -> (u64, u64) {
     }
 }
 
-/// The same value, of which the compiler knows nothing: what is checked after it stays checked.
+/// Copies `size` bytes if they are at most `room`. The check is right before the use, because the verifier forgets it when
+/// the compiler keeps the size elsewhere in between.
+///
+/// # Safety
+/// `to` has room for `room` bytes.
 #[inline(always)]
-pub(crate) fn opaque(value: u32) -> u32 {
-    let mut value = u64::from(value);
-    // SAFETY: no instructions.
-    unsafe { core::arch::asm!("/* {0} */", inout(reg) value, options(nomem, nostack, preserves_flags)) };
-    value as u32
+pub(crate) unsafe fn copy(to: *mut u8, room: u64, from: *const u8, size: u64) -> bool {
+    let size = opaque(size);
+    if size > room {
+        return false;
+    }
+    // SAFETY: as the caller's.
+    unsafe { bpf_probe_read_kernel(to.cast(), size as u32, from.cast()) == 0 }
 }

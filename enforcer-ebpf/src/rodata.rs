@@ -14,6 +14,8 @@ pub(crate) static PLAN: Plan = Plan {
     dimensions: [0; 2],
     jump: 0,
     result_index: 0,
+    words: 0,
+    reserved: 0,
     args: [ArgPlan { kind: 0, source: 0, index: 0, size: 0, flags: 0, depth: 0, chain: [0; MAX_CHAIN] }; MAX_ARGS],
 };
 
@@ -21,7 +23,6 @@ pub(crate) static PLAN: Plan = Plan {
 macro_rules! kernel {
     ($field:ident) => {
         // SAFETY: a field of a static.
-        #[allow(unused_unsafe, reason = "also used inside unsafe blocks")]
         unsafe { core::ptr::read_volatile(&raw const $crate::rodata::KERNEL.$field) }
     };
 }
@@ -31,7 +32,6 @@ pub(crate) use kernel;
 macro_rules! plan {
     ($field:ident) => {
         // SAFETY: a field of a static.
-        #[allow(unused_unsafe, reason = "also used inside unsafe blocks")]
         unsafe { core::ptr::read_volatile(&raw const $crate::rodata::PLAN.$field) }
     };
 }
@@ -41,7 +41,6 @@ pub(crate) use plan;
 macro_rules! arg {
     ($arg:expr, $field:ident) => {
         // SAFETY: every caller's `arg` is below MAX_ARGS.
-        #[allow(unused_unsafe, reason = "also used inside unsafe blocks")]
         unsafe {
             core::ptr::read_volatile(
                 &raw const (*(&raw const $crate::rodata::PLAN.args).cast::<stockade_enforcer_common::plan::ArgPlan>().add($arg as usize)).$field,

@@ -6,7 +6,7 @@
 use crate::map::{SCRATCH, address, count, find};
 use core::ptr::{read_volatile, write_volatile};
 use stockade_enforcer_common::counter::Place;
-use stockade_enforcer_common::decide::Work;
+use stockade_enforcer_common::decide::{Outcome, Work};
 use stockade_enforcer_common::event::{HookEvent, MAX_EVENT, SocketData};
 use stockade_enforcer_common::key::LpmStrKey;
 use stockade_enforcer_common::process::{BinaryRow, MAX_PATH, ProcessRecord};
@@ -25,7 +25,20 @@ pub(crate) struct Scratch {
     pub(crate) owner: u64,
     /// The decision.
     pub(crate) work: Work,
-    /// Sockets, by argument.
+    /// Bytes of arguments put down. In memory, like the next, so that the verifier does not follow each value of it.
+    pub(crate) cursor: u64,
+    /// Bit *n*: argument *n* has been put down.
+    pub(crate) read: u64,
+    /// How many have been.
+    pub(crate) count: u64,
+    /// Where the path begins.
+    pub(crate) start: u64,
+    /// What the decision asks for.
+    pub(crate) outcome: Outcome,
+    pub(crate) reserved_too: u32,
+    /// Rule words put down.
+    pub(crate) words: u64,
+    /// A socket.
     pub(crate) socket: SocketData,
     /// A path, built from its end.
     pub(crate) path: [u8; MAX_PATH + MARGIN],
@@ -51,6 +64,14 @@ pub(crate) enum User {
     Anywhere = 1,
     /// Kprobes and tracepoints.
     Tracing = 2,
+}
+
+/// The space of a user that has taken it. For functions that the verifier looks at on their own: they take numbers.
+#[inline(always)]
+pub(crate) fn of(user: u64) -> *mut Scratch {
+    let index = user as u32;
+    // SAFETY: this CPU's own row.
+    unsafe { find(address(&SCRATCH), (&raw const index).cast()) }
 }
 
 /// Takes the space for a task.

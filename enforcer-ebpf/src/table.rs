@@ -1,8 +1,9 @@
 //! A hook's tables as the decision asks for them.
 
 use crate::map::{LPM_NET, LPM_STR, NUM, RULES, STR64, STR256, VEC, count, find_inner};
+use crate::executable::reverse;
+use crate::read;
 use crate::scratch::{ARGS, Scratch};
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use core::ptr::{read_volatile, write_volatile};
 use stockade_enforcer_common::bits::Vector;
 use stockade_enforcer_common::counter::Place;
@@ -10,16 +11,17 @@ use stockade_enforcer_common::decide::Tables;
 use stockade_enforcer_common::head::RuleRow;
 use stockade_enforcer_common::key::{LpmNetKey, MAX_SHORT_TEXT, MAX_TEXT, NET_DIMENSION_BITS, NumKey, STR_DIMENSION_BITS};
 use stockade_enforcer_common::process::MAX_PATH;
+use stockade_enforcer_common::verifier::opaque;
 
 /// A text in [`Scratch::args`].
 #[derive(Clone, Copy)]
 pub(crate) struct Text {
-    pub(crate) offset: u32,
-    pub(crate) length: u32,
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
 }
 
 /// The last offset at which a text begins: the longest still fits.
-pub(crate) const LAST_TEXT: u32 = (ARGS - MAX_PATH) as u32;
+pub(crate) const LAST_TEXT: u64 = (ARGS - MAX_PATH) as u64;
 
 /// The rows of the generation that decides.
 #[derive(Clone, Copy)]
@@ -31,19 +33,19 @@ pub(crate) struct Rows {
 impl Rows {
     /// Copies up to 255 bytes of a text into the key; returns how many, or `None` if that fails.
     #[inline(always)]
-    unsafe fn fill(&self, dimension: u32, text: Text) -> Option<u32> {
-        let (offset, length) = (crate::read::opaque(text.offset), crate::read::opaque(text.length));
+    unsafe fn fill(&self, dimension: u32, text: Text) -> Option<u64> {
+        let (offset, length) = (opaque(text.offset), opaque(text.length));
         if offset > LAST_TEXT {
             return None;
         }
-        let kept = if length > MAX_TEXT as u32 { MAX_TEXT as u32 } else { length };
+        let kept = if length > MAX_TEXT as u64 { MAX_TEXT as u64 } else { length };
         // SAFETY: inside the scratch.
         unsafe {
             let key = &raw mut (*self.scratch).key;
             (*key).dimension = dimension as u8;
-            (*key).prefix_length = STR_DIMENSION_BITS + kept * 8;
+            (*key).prefix_length = STR_DIMENSION_BITS + kept as u32 * 8;
             let from = (&raw const (*self.scratch).args).cast::<u8>().add(offset as usize);
-            bpf_probe_read_kernel((&raw mut (*key).text).cast(), kept & 0xff, from.cast());
+            read::copy((&raw mut (*key).text).cast(), MAX_TEXT as u64, from, kept);
         }
         Some(kept)
     }
@@ -54,6 +56,16 @@ unsafe fn number(row: *const u32) -> Option<u32> {
     // SAFETY: as the caller's: a map's value or null.
     unsafe { row.as_ref().copied() }
 }
+
+/// An [`LpmNetKey`] in words: the dimension's byte is the lowest of its own.
+#[repr(C)]
+struct NetKey {
+    prefix_length: u32,
+    dimension: u32,
+    value: [u32; 4],
+}
+
+const _: () = assert!(size_of::<NetKey>() == size_of::<LpmNetKey>());
 
 impl Tables for Rows {
     type Text = Text;
@@ -100,53 +112,45 @@ impl Tables for Rows {
 
     #[inline(always)]
     fn postfix(&self, dimension: u32, text: Text) -> Option<u32> {
-        let (offset, length) = (crate::read::opaque(text.offset), crate::read::opaque(text.length));
-        if offset > LAST_TEXT || length > MAX_PATH as u32 {
+        let (offset, length) = (opaque(text.offset), opaque(text.length));
+        if offset > LAST_TEXT || length > MAX_PATH as u64 {
             return None;
         }
-        let kept = if length > MAX_TEXT as u32 { MAX_TEXT as u32 } else { length };
+        let kept = if length > MAX_TEXT as u64 { MAX_TEXT as u64 } else { length };
         // SAFETY: inside the scratch: `offset + length` is at most `ARGS`.
         unsafe {
             let key = &raw mut (*self.scratch).key;
             (*key).dimension = dimension as u8;
-            (*key).prefix_length = STR_DIMENSION_BITS + kept * 8;
-            let (from, to) = ((&raw const (*self.scratch).args).cast::<u8>(), (&raw mut (*key).text).cast::<u8>());
-            let from = from.add(offset as usize);
-            for index in 0..MAX_TEXT as u32 {
-                if index >= kept {
-                    break;
-                }
-                let last = crate::read::opaque(length - 1 - index);
-                if last >= MAX_PATH as u32 {
-                    break;
-                }
-                write_volatile(to.add(index as usize), read_volatile(from.add(last as usize)));
+            (*key).prefix_length = STR_DIMENSION_BITS + kept as u32 * 8;
+            let end = opaque(offset + length);
+            if end > ARGS as u64 {
+                return None;
             }
+            // What is before the arguments can be read as well, and is masked.
+            let from = (&raw const (*self.scratch).args).cast::<u8>().add(end as usize);
+            reverse((&raw mut (*key).text).cast(), from, kept);
             number(find_inner(&LPM_STR, self.slot, key.cast()))
         }
     }
 
     #[inline(always)]
     fn address(&self, dimension: u32, address: &[u8; 16]) -> Option<u32> {
-        let key = LpmNetKey {
-            prefix_length: NET_DIMENSION_BITS + 128,
-            dimension: dimension as u8,
-            reserved: [0; 3],
-            value: *address,
-        };
-        // SAFETY: the key is the table's.
-        unsafe { number(find_inner(&LPM_NET, self.slot, (&raw const key).cast())) }
+        let words = core::ptr::from_ref(address).cast::<u32>();
+        // SAFETY: addresses are aligned in what sockets are read into; the key is the table's.
+        unsafe {
+            let key = NetKey {
+                prefix_length: NET_DIMENSION_BITS + 128,
+                dimension,
+                value: [read_volatile(words), read_volatile(words.add(1)), read_volatile(words.add(2)), read_volatile(words.add(3))],
+            };
+            number(find_inner(&LPM_NET, self.slot, (&raw const key).cast()))
+        }
     }
 
     #[inline(always)]
     fn port(&self, dimension: u32, port: u16) -> Option<u32> {
-        let [high, low] = port.to_be_bytes();
-        let key = LpmNetKey {
-            prefix_length: NET_DIMENSION_BITS + 16,
-            dimension: dimension as u8,
-            reserved: [0; 3],
-            value: [high, low, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-        };
+        let value = [u32::from(port.to_be()), 0, 0, 0];
+        let key = NetKey { prefix_length: NET_DIMENSION_BITS + 16, dimension, value };
         // SAFETY: the key is the table's.
         unsafe { number(find_inner(&LPM_NET, self.slot, (&raw const key).cast())) }
     }

@@ -46,6 +46,7 @@ impl Source for Record {
 
 /// The template of perf tracepoints.
 #[tracepoint]
+#[inline(always)]
 pub(crate) fn tracepoint_hook(context: TracePointContext) -> u32 {
     judge(Record(context.as_ptr()), User::Tracing);
     0
@@ -53,6 +54,7 @@ pub(crate) fn tracepoint_hook(context: TracePointContext) -> u32 {
 
 /// The template of raw tracepoints.
 #[raw_tracepoint]
+#[inline(always)]
 pub(crate) fn raw_tracepoint_hook(context: RawTracePointContext) -> i32 {
     judge(Arguments(context.as_ptr()), User::Tracing);
     0

@@ -9,15 +9,16 @@ use crate::identity;
 use crate::lsm::Arguments;
 use crate::map::{EVENTS, JUMP, MARK_BINARIES, PROCESSES, address, count, find, store};
 use crate::path::{self, Built};
-use crate::read::{self, at, opaque, pointer, value};
+use crate::read::{self, at, pointer, value};
 use crate::rodata::kernel;
 use crate::scratch::{ARGS, Scratch, User, intact, take};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid};
-use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_map_delete_elem, bpf_probe_read_kernel, bpf_probe_read_user, bpf_ringbuf_reserve, bpf_ringbuf_submit, bpf_tail_call};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_map_delete_elem, bpf_probe_read_user, bpf_ringbuf_reserve, bpf_ringbuf_submit, bpf_tail_call};
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use core::ffi::c_void;
+use core::ptr::{read_volatile, write_volatile};
 use stockade_enforcer_common::counter::Place;
 use stockade_enforcer_common::dimension::{BINARY_EXACT, BINARY_POSTFIX, BINARY_PREFIX};
 use stockade_enforcer_common::event::{
@@ -28,16 +29,18 @@ use stockade_enforcer_common::process::{
     BinaryIds, MAX_PATH, MarkRow, PROCESS_BINARY_UNKNOWN, PROCESS_FORKED, PROCESS_FOUND, PROCESS_KERNEL, ProcessId,
     ProcessRecord,
 };
+use stockade_enforcer_common::verifier::opaque;
 
 const CLONE_THREAD: u64 = 0x0001_0000;
 const PF_KTHREAD: u32 = 0x0020_0000;
 const BPF_ANY: u64 = 0;
 const BPF_NOEXIST: u64 = 1;
 /// Bytes of arguments in an exec event.
-const EXEC_ARGS: u32 = 1024;
+const EXEC_ARGS: u64 = 1024;
 
 /// A fork: the child has its parent's facts before anybody can see it.
 #[lsm(hook = "task_alloc")]
+#[inline(always)]
 pub(crate) fn task_alloc(context: LsmContext) -> i32 {
     let arguments = Arguments(context.as_ptr());
     let (child, flags) = (arguments.argument(0).unwrap_or_default(), arguments.argument(1).unwrap_or_default());
@@ -64,16 +67,28 @@ fn fork(child: u64) {
             return;
         }
         let Some(record) = identity::record(child).as_mut() else { return };
-        record.parent = (*parent).id;
-        record.parent_image = (*parent).image;
+        copy_id(&raw const (*parent).id, &raw mut record.parent);
+        copy_id(&raw const (*parent).image, &raw mut record.parent_image);
         record.id = ProcessId { start_ns: bpf_ktime_get_boot_ns(), tgid: 0, reserved: 0 };
         record.own_tgid = 0;
         record.flags = record.flags & (PROCESS_BINARY_UNKNOWN | PROCESS_KERNEL) | PROCESS_FORKED;
     }
 }
 
+/// Word by word: the compiler's way is a call, which the verifier follows byte by byte.
+#[inline(always)]
+unsafe fn copy_id(from: *const ProcessId, to: *mut ProcessId) {
+    let (from, to) = (from.cast::<u64>(), to.cast::<u64>());
+    // SAFETY: as the caller's: both are 16 bytes, aligned to 8.
+    unsafe {
+        write_volatile(to, read_volatile(from));
+        write_volatile(to.add(1), read_volatile(from.add(1)));
+    }
+}
+
 /// The end of a task. Threads have no records; a leader that another thread has replaced ends without notice.
 #[lsm(hook = "task_free")]
+#[inline(always)]
 pub(crate) fn task_free(context: LsmContext) -> i32 {
     let task = Arguments(context.as_ptr()).argument(0).unwrap_or_default();
     let record = identity::record(task);
@@ -113,6 +128,7 @@ fn exit(task: u64, record: *mut ProcessRecord, tgid: u32) {
 
 /// Before an exec: a thread that is not the leader becomes it, and its record must be there then.
 #[lsm(hook = "bprm_creds_for_exec")]
+#[inline(always)]
 pub(crate) fn bprm_creds_for_exec(_context: LsmContext) -> i32 {
     let (task, leader) = read::current();
     if task != leader {
@@ -130,54 +146,35 @@ pub(crate) fn bprm_creds_for_exec(_context: LsmContext) -> i32 {
 
 /// An exec that has succeeded.
 #[lsm(hook = "bprm_committed_creds")]
+#[inline(always)]
 pub(crate) fn bprm_committed(context: LsmContext) -> i32 {
     let (task, leader) = read::current();
     if let Some(scratch) = take(User::Task, task) {
         let bprm = Arguments(context.as_ptr()).argument(0).unwrap_or_default();
-        let image = Image::new(scratch, executable::path_of(bprm));
+        let path = match executable::path_of(bprm) {
+            Some(path) => path::build(scratch, User::Task, path),
+            None => Built::NONE,
+        };
         if !intact(scratch, task) {
             count(Place::ScratchRestart, 0);
             // SAFETY: the map holds this program, or nothing.
             unsafe { bpf_tail_call(context.as_ptr(), address(&JUMP), 0) };
             count(Place::ScratchGaveUp, 0);
         }
-        exec(scratch, task, leader, bprm, image);
+        exec(scratch, task, leader, bprm, path);
     }
     0
 }
 
-/// What is executed: its path is in the scratch.
-struct Image {
-    path: Option<Built>,
-    hash: u64,
-}
-
-impl Image {
-    #[inline(always)]
-    fn new(scratch: *mut Scratch, path: Option<u64>) -> Self {
-        let built = match path {
-            Some(path) => path::build(scratch, path),
-            None => Err(Place::PathUnreadable),
-        };
-        match built {
-            Ok(built) => Self { path: Some(built), hash: executable::prepare(scratch, built) },
-            Err(place) => {
-                count(place, 0);
-                Self { path: None, hash: 0 }
-            }
-        }
-    }
-}
-
 #[inline(always)]
-fn exec(scratch: *mut Scratch, task: u64, leader: u64, bprm: u64, image: Image) {
+fn exec(scratch: *mut Scratch, task: u64, leader: u64, bprm: u64, path: Built) {
     let record = identity::record(leader);
-    let record = if record.is_null() { adopt(leader) } else { record };
+    let record = if record.is_null() { adopt(scratch, leader) } else { record };
     if record.is_null() {
         return;
     }
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let binary = if intact(scratch, task) && image.hash != 0 { executable::intern(scratch, image.hash) } else { 0 };
+    let binary = executable::store_path(User::Task, task, path);
     // SAFETY: a map's value; nobody but this task, now alone in its process, uses it.
     let record = unsafe { &mut *record };
     let previous = ProcessId { tgid, ..record.id };
@@ -189,7 +186,7 @@ fn exec(scratch: *mut Scratch, task: u64, leader: u64, bprm: u64, image: Image) 
     credentials(record, task);
     set_binary(record, scratch, binary);
     let mut event = describe(record, previous);
-    let path_length = put_path(scratch, image.path);
+    let path_length = put_path(scratch, path);
     let (argc, args_length, cut) = put_args(scratch, bprm, path_length);
     event.argc = argc;
     event.path_length = path_length as u16;
@@ -200,15 +197,28 @@ fn exec(scratch: *mut Scratch, task: u64, leader: u64, bprm: u64, image: Image) 
 
 /// A record for a process that had none.
 #[inline(always)]
-fn adopt(leader: u64) -> *mut ProcessRecord {
+fn adopt(scratch: *mut Scratch, leader: u64) -> *mut ProcessRecord {
     count(Place::ProcessMissing, 0);
-    let empty = ProcessRecord::EMPTY;
+    let empty = empty_record(scratch);
     // SAFETY: the value is a record.
-    let error = unsafe { store(address(&PROCESSES), &raw const leader, (&raw const empty).cast(), BPF_NOEXIST) };
+    let error = unsafe { store(address(&PROCESSES), &raw const leader, empty.cast(), BPF_NOEXIST) };
     if error != 0 {
         count(Place::ProcessFull, error);
     }
     identity::record(leader)
+}
+
+/// An empty record in the scratch. Word by word: the compiler's way is a call, which the verifier follows byte by byte.
+#[inline(always)]
+fn empty_record(scratch: *mut Scratch) -> *mut ProcessRecord {
+    // SAFETY: inside the scratch.
+    unsafe {
+        let record = &raw mut (*scratch).record;
+        for word in 0..size_of::<ProcessRecord>() / 8 {
+            write_volatile(record.cast::<u64>().add(word), 0);
+        }
+        record
+    }
 }
 
 /// The scope of an exec: that of the cgroup it happens in. A process that has left its container's stays in scope.
@@ -291,24 +301,17 @@ fn describe(record: &ProcessRecord, previous: ProcessId) -> ExecEvent {
 
 /// Copies the path to where the event's variable part begins.
 #[inline(always)]
-fn put_path(scratch: *mut Scratch, path: Option<Built>) -> u32 {
-    let Some(path) = path else { return 0 };
-    let length = opaque(path.length);
-    if length > MAX_PATH as u32 {
-        return 0;
-    }
+fn put_path(scratch: *mut Scratch, path: Built) -> u64 {
     // SAFETY: inside the scratch.
-    unsafe {
-        let from = (&raw const (*scratch).path).cast::<u8>().add((path.start & 0xfff) as usize);
-        bpf_probe_read_kernel((&raw mut (*scratch).args).cast(), length, from.cast());
-    }
-    length
+    let copied =
+        unsafe { read::copy((&raw mut (*scratch).args).cast(), MAX_PATH as u64, path::bytes(scratch, path), path.length) };
+    if copied { path.length } else { 0 }
 }
 
 /// Copies the arguments behind the path. They lie on the new stack, the environment and the file's name after them.
 /// Returns how many there are, how many bytes were copied, and whether that is not all.
 #[inline(always)]
-fn put_args(scratch: *mut Scratch, bprm: u64, after: u32) -> (u32, u32, bool) {
+fn put_args(scratch: *mut Scratch, bprm: u64, after: u64) -> (u32, u64, bool) {
     let (Some(begin), Some(end), Some(argc)) = (
         pointer(at(bprm, kernel!(bprm_p))),
         pointer(at(bprm, kernel!(bprm_exec))),
@@ -317,33 +320,32 @@ fn put_args(scratch: *mut Scratch, bprm: u64, after: u32) -> (u32, u32, bool) {
         return (0, 0, true);
     };
     let there = end.wrapping_sub(begin);
-    let length = if there > u64::from(EXEC_ARGS) { EXEC_ARGS } else { there as u32 };
-    let (after, length) = (opaque(after), opaque(length));
-    if after > MAX_PATH as u32 || length > EXEC_ARGS {
+    let (after, length) = (opaque(after), opaque(if there > EXEC_ARGS { EXEC_ARGS } else { there }));
+    if after > MAX_PATH as u64 || length > EXEC_ARGS {
         return (argc, 0, true);
     }
     // SAFETY: inside the scratch.
     let error = unsafe {
         let to = (&raw mut (*scratch).args).cast::<u8>().add(after as usize);
-        bpf_probe_read_user(to.cast(), length, begin as *const c_void)
+        bpf_probe_read_user(to.cast(), length as u32, begin as *const c_void)
     };
     if error != 0 {
         count(Place::ExecArguments, error);
         return (argc, 0, true);
     }
-    (argc, length, there > u64::from(EXEC_ARGS))
+    (argc, length, there > EXEC_ARGS)
 }
 
 #[inline(always)]
-fn finish(scratch: *mut Scratch, task: u64, mut event: ExecEvent, flags: u16, variable: u32) {
-    let fixed = size_of::<ExecEvent>() as u32;
-    if variable > ARGS as u32 {
+fn finish(scratch: *mut Scratch, task: u64, mut event: ExecEvent, flags: u16, variable: u64) {
+    let fixed = size_of::<ExecEvent>() as u64;
+    if variable > ARGS as u64 {
         return;
     }
-    event.header = emit::header(event_kind::EXEC, flags, fixed + variable);
+    event.header = emit::header(event_kind::EXEC, flags, (fixed + variable) as u32);
     // SAFETY: the front has room for it.
     unsafe { *(&raw mut (*scratch).args).cast::<ExecEvent>().sub(1) = event }
-    emit::send(scratch, task, fixed, fixed + variable);
+    emit::send(User::Task, task, fixed, fixed + variable);
 }
 
 /// A process that is older than the agent. Run by user space once the hooks above are on.
@@ -367,7 +369,8 @@ extern "C" fn find_processes(context: *mut c_void) -> i32 {
 /// `false`: another task has used the scratch in between.
 #[inline(always)]
 fn found(scratch: *mut Scratch, current: u64, task: u64) -> bool {
-    let mut record = ProcessRecord::EMPTY;
+    // SAFETY: this CPU's scratch, checked below.
+    let record = unsafe { &mut *empty_record(scratch) };
     record.id = process_id(task);
     record.image = record.id;
     if let Some(parent) = pointer(at(task, kernel!(task_real_parent)))
@@ -382,28 +385,27 @@ fn found(scratch: *mut Scratch, current: u64, task: u64) -> bool {
         record.scope_cgroup = scope.registered;
         record.scope = identity::packed(identity::shared().scope_epoch, scope.class);
     }
-    credentials(&mut record, task);
+    credentials(record, task);
     let mut flags = EXEC_FOUND;
     let kernel_thread = value::<u32>(at(task, kernel!(task_flags))).unwrap_or_default() & PF_KTHREAD != 0;
-    let image = if kernel_thread {
+    let mut path = Built::NONE;
+    if kernel_thread {
         record.flags |= PROCESS_KERNEL;
         flags |= EXEC_KERNEL;
-        Image { path: None, hash: 0 }
-    } else {
-        let file = pointer(at(task, kernel!(task_mm))).and_then(|mm| pointer(at(mm, kernel!(mm_exe_file))));
-        Image::new(scratch, file.map(|file| at(file, kernel!(file_path))))
-    };
+    } else if let Some(file) = pointer(at(task, kernel!(task_mm))).and_then(|mm| pointer(at(mm, kernel!(mm_exe_file)))) {
+        path = path::build(scratch, User::Task, at(file, kernel!(file_path)));
+    }
     if !intact(scratch, current) {
         count(Place::ScratchRestart, 0);
         return false;
     }
-    let binary = if image.hash == 0 { 0 } else { executable::intern(scratch, image.hash) };
+    let binary = executable::store_path(User::Task, current, path);
     if binary == 0 {
         record.flags |= PROCESS_BINARY_UNKNOWN;
     }
-    set_binary(&mut record, scratch, binary);
+    set_binary(record, scratch, binary);
     // SAFETY: the value is a record.
-    let error = unsafe { store(address(&PROCESSES), &raw const task, (&raw const record).cast(), BPF_NOEXIST) };
+    let error = unsafe { store(address(&PROCESSES), &raw const task, core::ptr::from_mut(record).cast_const().cast(), BPF_NOEXIST) };
     if error != 0 {
         // A fork that copied its parent's came first: nothing is lost.
         if error != -17 {
@@ -411,8 +413,8 @@ fn found(scratch: *mut Scratch, current: u64, task: u64) -> bool {
         }
         return true;
     }
-    let mut event = describe(&record, ProcessId::default());
-    let length = put_path(scratch, image.path);
+    let mut event = describe(record, record.id);
+    let length = put_path(scratch, path);
     event.path_length = length as u16;
     if length == 0 && !kernel_thread {
         flags |= EXEC_PATH_UNKNOWN;
