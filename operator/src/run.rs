@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
-use kube_lease_manager::LeaseManagerBuilder;
+use kube_lease_manager::{LeaseManager, LeaseManagerBuilder};
 use stockade_crds::names::OPERATOR_MANAGER;
 use stockade_webhooks::{Nodes, Settings};
 use tokio::sync::watch;
@@ -26,6 +26,8 @@ use crate::writer::Writer;
 const ELECTION: &str = "stockade-operator";
 /// Where cert-manager's certificate is mounted.
 const CERTIFICATE_FILES: &str = "/etc/stockade/certificates";
+/// The election is joined again after this long.
+const REJOIN: Duration = Duration::from_secs(2);
 /// Node facts and metrics are brought up to date this often.
 const REFRESH: Duration = Duration::from_secs(2);
 
@@ -94,14 +96,10 @@ async fn lead(
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let manager = LeaseManagerBuilder::new(client.clone(), ELECTION)
-        .with_namespace(&args.namespace)
-        .with_identity(&args.name)
-        .with_duration(15)
-        .with_grace(5)
-        .with_field_manager(format!("{OPERATOR_MANAGER}-election-{}", args.name))
-        .build()
-        .await?;
+    let manager = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        manager = candidate(&client, &args) => manager,
+    };
     let (mut elected, task) = manager.watch().await;
     while !stop.is_cancelled() {
         let leads = *elected.borrow_and_update();
@@ -131,6 +129,25 @@ async fn lead(
     let manager = task.await??;
     manager.release().await?;
     Ok(())
+}
+
+/// Joins the election; an API server that is not there yet is waited for, or this replica could never lead.
+async fn candidate(client: &Client, args: &Args) -> LeaseManager {
+    loop {
+        let joined = LeaseManagerBuilder::new(client.clone(), ELECTION)
+            .with_namespace(&args.namespace)
+            .with_identity(&args.name)
+            .with_duration(15)
+            .with_grace(5)
+            .with_field_manager(format!("{OPERATOR_MANAGER}-election-{}", args.name))
+            .build()
+            .await;
+        match joined {
+            Ok(manager) => return manager,
+            Err(error) => tracing::warn!(%error, "the election cannot be joined; it is tried again"),
+        }
+        tokio::time::sleep(REJOIN).await;
+    }
 }
 
 /// Keeps what warnings and metrics are made of current.

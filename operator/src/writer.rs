@@ -26,13 +26,13 @@ pub const NODE_LABELS: &str = "stockade.dev/node-labels";
 /// Time passes for Leases and young nodes even when nothing changes.
 const TICK: Duration = Duration::from_secs(2);
 /// Changes within this time are looked at together.
-const COALESCE: Duration = Duration::from_millis(500);
+const COALESCE: Duration = Duration::from_millis(600);
 /// A policy that is rolling out is written at most this often.
 const ROLLING: Duration = Duration::from_secs(5);
 /// A policy is otherwise written at most this often, unless its Ready changes.
 const SETTLED: Duration = Duration::from_secs(60);
-/// Policies written in one round: five a second.
-const ROUND: usize = 10;
+/// Policies written in one round: with what is written coming back as a change, five a second.
+const ROUND: usize = 3;
 
 type Key = (PolicyKind, String, String);
 
@@ -120,9 +120,9 @@ impl Writer {
 
     fn may_write(&self, key: &Key, status: &PolicyStatus, was: Option<&PolicyStatus>) -> bool {
         let Some((at, written)) = self.written.get(key) else { return true };
-        // What was written may not have come back through the watch yet.
+        // What was written may not have come back through the watch yet. Later it was changed by somebody else.
         if written == status {
-            return false;
+            return at.elapsed() >= SETTLED;
         }
         let same_ready = was.is_some_and(|was| ready(was) == ready(status));
         let pause = if same_ready && !is_true(status, ConditionType::Reconciling) { SETTLED } else { ROLLING };
