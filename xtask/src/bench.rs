@@ -93,7 +93,7 @@ fn measure(kernel: &str) -> Result<Vec<Row>> {
 
 fn build() -> Result<PathBuf> {
     let messages = Run::new("cargo")
-        .args(["build", "--quiet", "--release", "--package", PACKAGE, "--example", EXAMPLE])
+        .args(["build", "--quiet", "--package", PACKAGE, "--example", EXAMPLE])
         .arg("--message-format=json-render-diagnostics")
         .current_dir(workspace::root())
         .output()?;

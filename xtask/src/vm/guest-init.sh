@@ -23,7 +23,8 @@ hostname guest
 # The first serial port is the kernel's; what the program writes goes to the second one, as it is.
 exec > /dev/ttyS1 2>&1 < /dev/null
 stty -F /dev/ttyS1 raw -echo
-sh /run.sh
+# In a session of its own: process 1 is in no process group, and its children would not be either.
+setsid sh /run.sh
 echo "@guest ended with $?"
 sync
 poweroff -f
