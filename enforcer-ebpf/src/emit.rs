@@ -3,6 +3,7 @@
 use crate::identity;
 use crate::judge::head;
 use crate::map::{EVENTS, address, count};
+use crate::read;
 use crate::rodata::plan;
 use crate::scratch::{ARGS, FRONT, Scratch, User, intact, of};
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid};
@@ -78,18 +79,19 @@ pub(crate) fn header(kind: u16, flags: u16, size: u32) -> EventHeader {
 
 /// Posts what has fired, with the arguments that have been put down.
 #[inline(always)]
-pub(crate) fn hook(user: User, task: u64, leader: u64, class: u32, errno: u16) {
-    post_event(user as u64, task, leader, u64::from(class), u64::from(errno));
+pub(crate) fn hook(user: User, task: u64, class: u32, errno: u16) {
+    post_event(user as u64, task, u64::from(class), u64::from(errno));
 }
 
 /// A function that the verifier looks at once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn post_event(user: u64, task: u64, leader: u64, class: u64, errno: u64) -> u64 {
+extern "C" fn post_event(user: u64, task: u64, class: u64, errno: u64) -> u64 {
     let (Some(head), scratch) = (head(), of(user)) else { return 1 };
     if scratch.is_null() {
         return 1;
     }
+    let (_, leader) = read::current();
     let record = identity::record(leader);
     // SAFETY: this CPU's scratch.
     let (work, outcome) = unsafe { (&(*scratch).work, &raw const (*scratch).outcome) };

@@ -5,7 +5,7 @@ use crate::path::{self, Built};
 use crate::read;
 use crate::scratch::{Scratch, User, intact, of};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns};
-use core::ptr::{read_volatile, write_unaligned, write_volatile};
+use core::ptr::{read_volatile, write_volatile};
 use stockade_enforcer_common::counter::Place;
 use stockade_enforcer_common::dimension::{BINARY_EXACT, BINARY_POSTFIX, BINARY_PREFIX};
 use stockade_enforcer_common::key::{MAX_SHORT_TEXT, MAX_TEXT, STR_DIMENSION_BITS};
@@ -62,7 +62,7 @@ pub(crate) unsafe fn reverse(to: *mut u64, end: *const u8, kept: u64) {
             let bytes = read_volatile(from).swap_bytes() & first_bytes(opaque(kept).wrapping_sub(8 * word as u64));
             let to = to.add(word);
             if word + 1 < KEY_WORDS {
-                write_unaligned(to, bytes);
+                store_word(to, bytes);
                 continue;
             }
             // The last 7 bytes of 255.
@@ -71,6 +71,13 @@ pub(crate) unsafe fn reverse(to: *mut u64, end: *const u8, kept: u64) {
             }
         }
     }
+}
+
+/// Stores a word anywhere. The compiler's way is a call where it may not be aligned; BPF does not mind.
+#[inline(always)]
+unsafe fn store_word(to: *mut u64, word: u64) {
+    // SAFETY: as the caller's: there is room for it.
+    unsafe { core::arch::asm!("*(u64 *)({0} + 0) = {1}", in(reg) to, in(reg) word, options(nostack)) }
 }
 
 /// A mask of the first `count` bytes of a word: none for a count below zero, all for one above eight.

@@ -63,7 +63,7 @@ pub(crate) fn judge<S: Source>(source: S, user: User) -> u16 {
     }
     if post {
         happening.complete();
-        emit::hook(user, task, leader, class, errno);
+        emit::hook(user, task, class, errno);
     }
     errno
 }

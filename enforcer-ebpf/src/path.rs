@@ -96,22 +96,24 @@ fn mix(seen: u64, dentry: u64, node: &Node) -> u64 {
 /// Builds the path at `path`, the address of a `struct path`; [`Built::NONE`] if it cannot be built, which is counted.
 #[inline(always)]
 pub(crate) fn build(scratch: *mut Scratch, user: User, path: u64) -> Built {
-    if walk_path(user as u64, path) != 0 {
+    // By memory, because the address may be a pointer to the verifier, and functions take numbers.
+    set_start(scratch, path);
+    if walk_path(user as u64) != 0 {
         return Built::NONE;
     }
     let start = opaque(start(scratch));
     if start >= MAX_PATH as u64 { Built::NONE } else { Built { start, length: MAX_PATH as u64 - start } }
 }
 
-/// Walks into the scratch of `user`. 0: the path begins at [`Scratch::start`]. A function that the verifier looks at once.
+/// Walks from the `struct path` whose address is in [`Scratch::start`] of `user`. 0: the path begins there. A function that the verifier looks at once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn walk_path(user: u64, path: u64) -> u64 {
+extern "C" fn walk_path(user: u64) -> u64 {
     let scratch = of(user);
     if scratch.is_null() {
         return 1;
     }
-    match walk(scratch, path) {
+    match walk(scratch, start(scratch)) {
         Ok(()) => 0,
         Err(place) => {
             count(place, 0);

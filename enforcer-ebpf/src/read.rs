@@ -37,7 +37,8 @@ pub(crate) fn current() -> (u64, u64) {
         unsafe {
             let task = bpf_get_current_task_btf().cast::<u8>();
             let leader = *task.add(kernel!(task_group_leader) as usize).cast::<u64>();
-            (task as u64, leader)
+            // Of its address the verifier must not know that it is a pointer: functions take numbers.
+            (bpf_get_current_task(), leader)
         }
     } else {
         // SAFETY: no arguments.
