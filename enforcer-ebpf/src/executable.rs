@@ -55,22 +55,26 @@ fn prepare(scratch: *mut Scratch, path: Built) -> u64 {
 /// 256 bytes before `end` can be read, and `to` has room for [`MAX_TEXT`] bytes.
 #[inline(always)]
 pub(crate) unsafe fn reverse(to: *mut u64, end: *const u8, kept: u64) {
-    for word in 0..KEY_WORDS {
-        // SAFETY: as the caller's.
-        unsafe {
-            let from = end.sub(8 * (word + 1)).cast::<u64>();
-            let bytes = read_volatile(from).swap_bytes() & first_bytes(opaque(kept).wrapping_sub(8 * word as u64));
-            let to = to.add(word);
-            if word + 1 < KEY_WORDS {
-                store_word(to, bytes);
-                continue;
-            }
-            // The last 7 bytes of 255.
-            for byte in 0..7 {
-                write_volatile(to.cast::<u8>().add(byte), (bytes >> (8 * byte)) as u8);
-            }
+    // SAFETY: as the caller's.
+    unsafe {
+        for word in 0..KEY_WORDS - 1 {
+            store_word(to.add(word), reversed_word(end, word, kept));
+        }
+        // The last 7 bytes of 255. Not in the loop: 6.1 takes no loop that is entered in its middle.
+        let word = reversed_word(end, KEY_WORDS - 1, kept);
+        let to = to.add(KEY_WORDS - 1).cast::<u8>();
+        for byte in 0..7 {
+            write_volatile(to.add(byte), (word >> (8 * byte)) as u8);
         }
     }
+}
+
+/// Word `word` of what [`reverse`] writes.
+#[inline(always)]
+unsafe fn reversed_word(end: *const u8, word: usize, kept: u64) -> u64 {
+    // SAFETY: as the caller's.
+    let bytes = unsafe { read_volatile(end.sub(8 * (word + 1)).cast::<u64>()) };
+    bytes.swap_bytes() & first_bytes(opaque(kept).wrapping_sub(8 * word as u64))
 }
 
 /// Stores a word anywhere. The compiler's way is a call where it may not be aligned; BPF does not mind.
