@@ -154,6 +154,8 @@ impl Rig {
             ("PATH", std::env::join_paths(paths).unwrap_or(path)),
             ("KUBECONFIG", self.dir.join("admin.kubeconfig").into()),
             ("STOCKADE_RIG", self.dir.clone().into()),
+            // kubectl remembers by address which kinds a server has, and all rigs have one address.
+            ("KUBECACHEDIR", self.dir.join("kube-cache").into()),
             ("HELM_CACHE_HOME", helm.clone().into()),
             ("HELM_CONFIG_HOME", helm.clone().into()),
             ("HELM_DATA_HOME", helm.into()),
