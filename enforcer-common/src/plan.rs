@@ -98,7 +98,7 @@ pub struct Plan {
     pub jump: u32,
     /// Index of the previous LSM program's result among the hook's arguments: their number. 0: not an LSM hook.
     pub result_index: u32,
-    /// Words of rules that the program looks at: at least every head's `words`, at most [`crate::bits::WORDS`].
+    /// Words of rules that the program looks at: at least every head's `words`; 0: all [`crate::bits::WORDS`].
     pub words: u32,
     /// Zero.
     pub reserved: u32,

@@ -5,7 +5,7 @@ use crate::identity;
 use crate::namespace;
 use crate::path;
 use crate::read::{at, copy, pointer, value};
-use crate::rodata::{arg, chain, dimensions, kernel, plan};
+use crate::rodata::{arg, chain, dimensions, kernel, words};
 use crate::scratch::{ARGS, Scratch, User};
 use crate::socket;
 use crate::table::{LAST_TEXT, Text};
@@ -207,7 +207,7 @@ impl<S: Source> Event for Happening<S> {
 
     #[inline(always)]
     fn words(&self) -> u32 {
-        plan!(words)
+        words()
     }
 
     #[inline(always)]

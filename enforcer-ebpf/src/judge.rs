@@ -6,7 +6,7 @@ use crate::emit;
 use crate::identity;
 use crate::map::{HEAD, JUMP, RULE_COUNTS, address, count, find, find_inner};
 use crate::read;
-use crate::rodata::plan;
+use crate::rodata::{plan, words};
 use crate::scratch::{self, Scratch, User, intact, take};
 use crate::table::Rows;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid};
@@ -114,7 +114,7 @@ fn again<S: Source>(source: S, head: &Head, rows: &Rows, class: u32) -> u16 {
     // SAFETY: the map holds this program.
     unsafe { bpf_tail_call(source.context(), address(&JUMP), plan!(jump)) };
     count(Place::ScratchGaveUp, 0);
-    let deny = plan!(flags) & plan_flag::CAN_DENY != 0 && decide::contended(head, rows, plan!(words), class);
+    let deny = plan!(flags) & plan_flag::CAN_DENY != 0 && decide::contended(head, rows, words(), class);
     let errno = if deny { EPERM } else { 0 };
     emit::contended(head, class, bpf_get_current_pid_tgid(), errno);
     errno

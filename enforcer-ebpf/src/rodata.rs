@@ -69,3 +69,12 @@ pub(crate) fn chain(arg: u32, step: usize) -> u32 {
         core::ptr::read_volatile((&raw const (*args.add(arg as usize)).chain).cast::<u32>().add(step))
     }
 }
+
+/// Words of rules that are looked at; all, where the loader does not say.
+#[inline(always)]
+pub(crate) fn words() -> u32 {
+    match plan!(words) {
+        0 => stockade_enforcer_common::bits::WORDS as u32,
+        words => words,
+    }
+}
