@@ -153,6 +153,8 @@ fn build(
         flags: if can_deny { plan_flag::CAN_DENY } else { 0 },
         dimensions: head.used,
         result_index,
+        // Rounded up, so that a few rules more are another generation and not another program.
+        words: head.words.next_power_of_two(),
         ..Plan::default()
     };
     for (place, key) in plan.args.iter_mut().zip(args) {

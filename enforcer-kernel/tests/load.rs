@@ -22,8 +22,14 @@ const ALL: [u64; 2] = [u64::MAX; 2];
 fn plans() -> Vec<(&'static str, &'static str, Plan)> {
     let arg = |index, kind, flags| ArgPlan { kind, index, flags, ..ArgPlan::default() };
     let plan = |parameters, args: &[ArgPlan]| {
-        let mut plan =
-            Plan { hook: 1, flags: plan_flag::CAN_DENY, dimensions: ALL, result_index: parameters, ..Plan::default() };
+        let mut plan = Plan {
+            hook: 1,
+            flags: plan_flag::CAN_DENY,
+            dimensions: ALL,
+            result_index: parameters,
+            words: 1,
+            ..Plan::default()
+        };
         plan.args.iter_mut().zip(args).for_each(|(place, arg)| *place = *arg);
         plan
     };
