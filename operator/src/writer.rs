@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
@@ -228,8 +229,33 @@ impl Writer {
         } else {
             states.patch(node, &params, &Patch::Apply(&object)).await
         };
-        if let Err(error) = result {
-            tracing::warn!(%error, node, "a node's state could not be written");
+        match result {
+            Ok(_) if of_status => self.tell_of_node(node, patch).await,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, node, "a node's state could not be written"),
+        }
+    }
+
+    /// What a node causes is one Event on the Node, not one on each of its policies.
+    async fn tell_of_node(&self, node: &str, patch: &Value) {
+        let Some(ready) = patch.pointer("/status/conditions/0") else { return };
+        let text = |field: &str| ready.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let alive = text("status") == ConditionStatus::True.as_str();
+        let event = Event {
+            type_: if alive { EventType::Normal } else { EventType::Warning },
+            reason: text("reason"),
+            note: Some(text("message")),
+            action: "Heartbeat".into(),
+            secondary: None,
+        };
+        let reference = ObjectReference {
+            api_version: Some("v1".into()),
+            kind: Some("Node".into()),
+            name: Some(node.into()),
+            ..ObjectReference::default()
+        };
+        if let Err(error) = self.recorder.publish(&event, &reference).await {
+            tracing::warn!(%error, node, "an Event could not be recorded");
         }
     }
 }

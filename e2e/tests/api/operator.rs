@@ -145,6 +145,10 @@ async fn an_agent_that_died_and_a_node_that_died_are_told_apart() {
     beat(&stage, "kube-node-lease", &name, 0);
     beat(&stage, &stage.release, &name, 1000);
     stage.until("the agent is down", &state, agent("Unknown", "AgentDown")).await;
+    let field = format!("--field-selector=involvedObject.kind=Node,involvedObject.name={name},reason=AgentDown");
+    let told = ["events", "-n", "default", &field];
+    let one = |events: &Value| (events["items"].as_array()?.len() == 1).then_some(());
+    stage.until("the node has an Event that says so", &told, one).await;
     beat(&stage, "kube-node-lease", &name, 1000);
     stage.until("the node is unreachable", &state, agent("Unknown", "NodesUnreachable")).await;
     beat(&stage, &stage.release, &name, 0);
@@ -169,6 +173,22 @@ async fn a_deleted_certificate_secret_is_made_anew_and_costs_no_request() {
     .unwrap();
     let answer = stage.run(&["create", "--dry-run=server", "-f", "-"], &wrong).unwrap_err();
     assert!(answer.contains("UnknownField"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_certificate_is_replaced_under_the_same_authority() {
+    let stage = Stage::with_operator().await;
+    let secret = ["secret", "stockade-webhook-ca", "-n", &stage.release];
+    let before = stage.get(&secret).unwrap()["data"].clone();
+    let damage = r#"{"data": {"tls.crt": "bm90IGEgY2VydGlmaWNhdGU="}}"#;
+    stage.kubectl.run(&[&["patch"], &secret[..], &["--type=merge", "-p", damage]].concat()).unwrap().ok().unwrap();
+    let repaired = |now: &Value| {
+        let data = &now["data"];
+        (data["tls.crt"] != "bm90IGEgY2VydGlmaWNhdGU=" && data["tls.crt"] != before["tls.crt"]).then(|| data.clone())
+    };
+    let after = stage.until("the certificate is made anew", &secret, repaired).await;
+    assert_eq!(after["ca.crt"], before["ca.crt"]);
+    stage.wait_until_ready().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
