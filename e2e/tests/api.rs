@@ -2,6 +2,9 @@
 
 #[path = "api/admission.rs"]
 mod admission;
+#[path = "api/chart.rs"]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "the helpers of a test are test code, too")]
+mod chart;
 #[path = "api/cli.rs"]
 mod cli;
 #[path = "api/crds.rs"]
