@@ -45,7 +45,11 @@ fn complete(row: &mut Row, values: &[(String, f64)]) -> Result<()> {
         let (_, other) = other.with_context(|| format!("`{}` is compared with `{to}`, which is no row", row.name))?;
         row.ratio = Some(row.value / other).filter(|ratio| ratio.is_finite());
     }
-    if let (Some(budget), None) = (row.budget, row.ok) {
+    // What is compared with nothing, or costs less than nothing, was not measured; it must not pass for cheap.
+    if row.ratio_to.is_some() && !row.ratio.is_some_and(|ratio| ratio > 0.0) {
+        row.ok = row.budget.map(|_| false);
+        row.note = Some("not measured: the ratio makes no sense".to_owned());
+    } else if let (Some(budget), None) = (row.budget, row.ok) {
         row.ok = Some(row.ratio.unwrap_or(row.value) <= budget);
     }
     Ok(())
@@ -98,6 +102,17 @@ mod tests {
         let table = table(&rows);
         assert!(table.contains("| ours | 320 instructions | empty | 2 | 2.10 | ✓ |"), "{table}");
         assert!(table.contains("| 30000 instructions |  |  | 20000 | ✗ over budget: why |"), "{table}");
+    }
+
+    #[test]
+    fn a_ratio_that_makes_no_sense_never_keeps_a_budget() {
+        let row = |ratio: &str| {
+            format!("{{\"name\":\"a\",\"value\":1,\"unit\":\"x\",\"ratio_to\":\"b\",{ratio}\"budget\":2,\"ok\":true}}")
+        };
+        assert_eq!(parse(&row("\"ratio\":-0.7,")).unwrap()[0].ok, Some(false));
+        assert_eq!(parse(&row("\"ratio\":0.5,")).unwrap()[0].ok, Some(true));
+        let by_zero = format!("{{\"name\":\"b\",\"value\":0,\"unit\":\"x\"}}\n{}", row(""));
+        assert_eq!(parse(&by_zero).unwrap()[1].ok, Some(false));
     }
 
     #[test]
