@@ -79,8 +79,11 @@ pub const fn winners(matching: u64, singles: u64, multis: u64, lows: u64) -> u64
 mod tests {
     use super::*;
 
-    /// Places fields of the given sizes one after another; returns (singles, multis, lows, fields).
-    fn layout(sizes: &[u32]) -> Option<(u64, u64, u64, Vec<(u32, u32)>)> {
+    /// (singles, multis, lows, fields).
+    type Layout = (u64, u64, u64, Vec<(u32, u32)>);
+
+    /// Places fields of the given sizes one after another.
+    fn layout(sizes: &[u32]) -> Option<Layout> {
         let (mut singles, mut multis, mut lows, mut at, mut fields) = (0u64, 0u64, 0u64, 0, Vec::new());
         for &size in sizes {
             let bits = if size == 1 { 1 } else { size + 1 };

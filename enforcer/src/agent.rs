@@ -164,7 +164,7 @@ fn condition(
         type_: kind.as_str().into(),
         status: status.as_str().into(),
         reason: reason.as_str().into(),
-        message,
+        message: node_state::shorten(&message),
         last_transition_time: known.map_or_else(|| Time(Timestamp::now()), |c| c.last_transition_time.clone()),
         observed_generation: None,
     }

@@ -174,10 +174,13 @@ fn blank(id: &ir::PolicyId, uid: &str, generation: i64) -> PolicyEntry {
     }
 }
 
-/// At most [`MAX_ENTRY_MESSAGE`] bytes, cut at a character, with a sign that it was cut.
-fn shorten(text: &str) -> String {
+/// One line of at most [`MAX_ENTRY_MESSAGE`] bytes, cut at a character, with a sign that it was cut. What a verifier says
+/// is pages long; the log has it.
+#[must_use]
+pub fn shorten(text: &str) -> String {
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.len() <= MAX_ENTRY_MESSAGE {
-        return text.to_owned();
+        return text;
     }
     let room = MAX_ENTRY_MESSAGE - '…'.len_utf8();
     let end = (0..=room).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
