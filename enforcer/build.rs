@@ -8,9 +8,10 @@ fn main() {
     let object = std::env::var_os("STOCKADE_EBPF_OBJECT")
         .map_or_else(|| workspace.join("target/ebpf/stockade.bpf.o"), PathBuf::from);
     println!("cargo::rerun-if-changed={}", object.display());
-    if object.is_file() {
-        println!("cargo::rustc-env=STOCKADE_EBPF_OBJECT={}", object.display());
-    } else {
+    // A copy of its own: whoever builds the object anew meanwhile does not change what this build embeds.
+    let copy = std::env::var_os("OUT_DIR").map(|dir| Path::new(&dir).join("stockade.bpf.o"));
+    let copied = copy.is_some_and(|copy| std::fs::copy(&object, copy).is_ok());
+    if !copied {
         println!(
             "cargo::error=no eBPF object at {}: build it with `cargo xtask ebpf`, or name one in STOCKADE_EBPF_OBJECT",
             object.display()

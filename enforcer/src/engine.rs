@@ -18,7 +18,7 @@ use crate::kernel::{Counts, Integrity, Kernel, Population};
 use crate::node_state::{Outcome, Trouble};
 
 /// The compiled programs.
-static OBJECT: &[u8] = include_bytes!(env!("STOCKADE_EBPF_OBJECT"));
+static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/stockade.bpf.o"));
 
 /// An engine that cannot start is tried again after this long.
 const START_AGAIN: Duration = Duration::from_secs(15);
