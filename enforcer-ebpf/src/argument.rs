@@ -9,8 +9,8 @@ use crate::rodata::{arg, chain, dimensions, kernel, words};
 use crate::scratch::{ARGS, Scratch, User};
 use crate::socket;
 use crate::table::{LAST_TEXT, Text};
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user_str};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user_str};
 use core::ffi::c_void;
 use core::ptr::{read_volatile, write_volatile};
 use stockade_enforcer_common::counter::Place;
@@ -81,8 +81,13 @@ impl<S: Source> Happening<S> {
                 return None;
             }
             let place = (&raw mut (*self.scratch).args).cast::<u8>().add(offset as usize);
-            let header =
-                ArgHeader { position: arg as u8, kind: arg!(arg, kind) as u8, status, reserved: 0, length: length as u32 };
+            let header = ArgHeader {
+                position: arg as u8,
+                kind: arg!(arg, kind) as u8,
+                status,
+                reserved: 0,
+                length: length as u32,
+            };
             *place.cast::<ArgHeader>() = header;
             let next = offset + size_of::<ArgHeader>() as u64 + (length + 7 & !7);
             write_volatile(&raw mut (*self.scratch).cursor, next);

@@ -6,15 +6,17 @@ use crate::map::{EVENTS, address, count};
 use crate::read;
 use crate::rodata::plan;
 use crate::scratch::{ARGS, FRONT, Scratch, User, intact, of};
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid};
-use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel, bpf_ringbuf_discard, bpf_ringbuf_reserve, bpf_ringbuf_submit};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::{
+    bpf_ktime_get_boot_ns, bpf_probe_read_kernel, bpf_ringbuf_discard, bpf_ringbuf_reserve, bpf_ringbuf_submit,
+};
 use core::ffi::c_void;
 use core::ptr::{read_volatile, write_volatile};
 use stockade_enforcer_common::bits::{WORDS, Words};
 use stockade_enforcer_common::counter::Place;
 use stockade_enforcer_common::event::{
-    EventHeader, HOOK_CONTENDED, HOOK_DENIED, HOOK_PROCESS_UNKNOWN, HOOK_SIGNALLED, HOOK_WOULD_DENY, HookEvent, MAX_EVENT,
-    event_kind,
+    EventHeader, HOOK_CONTENDED, HOOK_DENIED, HOOK_PROCESS_UNKNOWN, HOOK_SIGNALLED, HOOK_WOULD_DENY, HookEvent,
+    MAX_EVENT, event_kind,
 };
 use stockade_enforcer_common::head::Head;
 use stockade_enforcer_common::process::ProcessRecord;
@@ -96,7 +98,8 @@ extern "C" fn post_event(user: u64, task: u64, class: u64, errno: u64) -> u64 {
     // SAFETY: this CPU's scratch.
     let (work, outcome) = unsafe { (&(*scratch).work, &raw const (*scratch).outcome) };
     // SAFETY: as above.
-    let (fired, faulted) = unsafe { (read_volatile(&raw const (*outcome).fired), read_volatile(&raw const (*outcome).faulted)) };
+    let (fired, faulted) =
+        unsafe { (read_volatile(&raw const (*outcome).fired), read_volatile(&raw const (*outcome).faulted)) };
     // SAFETY: as above.
     unsafe { write_volatile(&raw mut (*scratch).words, 0) }
     // The words of `faulted` are last, so they are put down first, from the end.

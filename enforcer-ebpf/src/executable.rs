@@ -4,7 +4,7 @@ use crate::map::{BINARIES, BINARY_LPM, BINARY_STR64, BINARY_STR256, address, cou
 use crate::path::{self, Built};
 use crate::read;
 use crate::scratch::{Scratch, User, intact, of};
-use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns};
+use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use core::ptr::{read_volatile, write_volatile};
 use stockade_enforcer_common::counter::Place;
 use stockade_enforcer_common::dimension::{BINARY_EXACT, BINARY_POSTFIX, BINARY_PREFIX};

@@ -9,7 +9,7 @@ use crate::read;
 use crate::rodata::{plan, words};
 use crate::scratch::{self, Scratch, User, intact, take};
 use crate::table::Rows;
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_send_signal, bpf_tail_call};
 use core::ptr::write_volatile;
 use stockade_enforcer_common::bits::MAX_RULES;
@@ -45,8 +45,7 @@ pub(crate) fn judge<S: Source>(source: S, user: User) -> u16 {
         write_volatile(&raw mut (*scratch).count, 0);
     }
     let rows = Rows { slot: head.slot, scratch };
-    let mut happening =
-        Happening { source, scratch, user, task, record, class };
+    let mut happening = Happening { source, scratch, user, task, record, class };
     // SAFETY: this CPU's scratch, checked below.
     let work = unsafe { &mut (*scratch).work };
     let outcome = decide::decide(head, &rows, &mut happening, work);

@@ -25,8 +25,8 @@ mod rodata;
 mod scratch;
 mod socket;
 mod table;
-mod track;
 mod tracepoint;
+mod track;
 
 #[cfg(not(test))]
 #[panic_handler]

@@ -1,8 +1,8 @@
 //! The path of a dentry on a mount, from the root of the mount tree, by our own walk: `bpf_d_path` is refused in most hooks.
 
+use crate::map::count;
 use crate::read::{at, pointer, value};
 use crate::rodata::kernel;
-use crate::map::count;
 use crate::scratch::{Scratch, User, of};
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use core::ptr::{read_volatile, write_volatile};

@@ -43,7 +43,10 @@ macro_rules! arg {
         // SAFETY: every caller's `arg` is below MAX_ARGS.
         unsafe {
             core::ptr::read_volatile(
-                &raw const (*(&raw const $crate::rodata::PLAN.args).cast::<stockade_enforcer_common::plan::ArgPlan>().add($arg as usize)).$field,
+                &raw const (*(&raw const $crate::rodata::PLAN.args)
+                    .cast::<stockade_enforcer_common::plan::ArgPlan>()
+                    .add($arg as usize))
+                .$field,
             )
         }
     };

@@ -1,7 +1,7 @@
 //! A hook's tables as the decision asks for them.
 
-use crate::map::{LPM_NET, LPM_STR, NUM, RULES, STR64, STR256, VEC, count, find_inner};
 use crate::executable::reverse;
+use crate::map::{LPM_NET, LPM_STR, NUM, RULES, STR64, STR256, VEC, count, find_inner};
 use crate::read;
 use crate::scratch::{ARGS, Scratch};
 use core::ptr::{read_volatile, write_volatile};
@@ -9,7 +9,9 @@ use stockade_enforcer_common::bits::Vector;
 use stockade_enforcer_common::counter::Place;
 use stockade_enforcer_common::decide::Tables;
 use stockade_enforcer_common::head::RuleRow;
-use stockade_enforcer_common::key::{LpmNetKey, MAX_SHORT_TEXT, MAX_TEXT, NET_DIMENSION_BITS, NumKey, STR_DIMENSION_BITS};
+use stockade_enforcer_common::key::{
+    LpmNetKey, MAX_SHORT_TEXT, MAX_TEXT, NET_DIMENSION_BITS, NumKey, STR_DIMENSION_BITS,
+};
 use stockade_enforcer_common::process::MAX_PATH;
 use stockade_enforcer_common::verifier::opaque;
 
@@ -141,7 +143,12 @@ impl Tables for Rows {
             let key = NetKey {
                 prefix_length: NET_DIMENSION_BITS + 128,
                 dimension,
-                value: [read_volatile(words), read_volatile(words.add(1)), read_volatile(words.add(2)), read_volatile(words.add(3))],
+                value: [
+                    read_volatile(words),
+                    read_volatile(words.add(1)),
+                    read_volatile(words.add(2)),
+                    read_volatile(words.add(3)),
+                ],
             };
             number(find_inner(&LPM_NET, self.slot, (&raw const key).cast()))
         }

@@ -32,8 +32,9 @@ impl Source for Record {
             return None;
         }
         // SAFETY: at most 8 bytes of the record.
-        let error =
-            unsafe { bpf_probe_read_kernel((&raw mut word).cast(), size, self.0.cast::<u8>().add(offset as usize).cast()) };
+        let error = unsafe {
+            bpf_probe_read_kernel((&raw mut word).cast(), size, self.0.cast::<u8>().add(offset as usize).cast())
+        };
         (error == 0).then_some(word)
     }
 

@@ -13,8 +13,11 @@ use crate::read::{self, at, pointer, value};
 use crate::rodata::kernel;
 use crate::scratch::{ARGS, Scratch, User, intact, take};
 use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid};
-use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_map_delete_elem, bpf_probe_read_user, bpf_ringbuf_reserve, bpf_ringbuf_submit, bpf_tail_call};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::{
+    bpf_ktime_get_boot_ns, bpf_map_delete_elem, bpf_probe_read_user, bpf_ringbuf_reserve, bpf_ringbuf_submit,
+    bpf_tail_call,
+};
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use core::ffi::c_void;
@@ -22,7 +25,7 @@ use core::ptr::{read_volatile, write_volatile};
 use stockade_enforcer_common::counter::Place;
 use stockade_enforcer_common::dimension::{BINARY_EXACT, BINARY_POSTFIX, BINARY_PREFIX};
 use stockade_enforcer_common::event::{
-    EXEC_ARGS_CUT, EXEC_FOUND, EXEC_FORKED, EXEC_KERNEL, EXEC_PATH_UNKNOWN, ExecEvent, ExitEvent, event_kind,
+    EXEC_ARGS_CUT, EXEC_FORKED, EXEC_FOUND, EXEC_KERNEL, EXEC_PATH_UNKNOWN, ExecEvent, ExitEvent, event_kind,
 };
 use stockade_enforcer_common::key::NumKey;
 use stockade_enforcer_common::process::{
@@ -93,8 +96,10 @@ pub(crate) fn task_free(context: LsmContext) -> i32 {
     let task = Arguments(context.as_ptr()).argument(0).unwrap_or_default();
     let record = identity::record(task);
     if !record.is_null() {
-        let (pid, tgid): (u32, u32) =
-            (value(at(task, kernel!(task_pid))).unwrap_or_default(), value(at(task, kernel!(task_tgid))).unwrap_or_default());
+        let (pid, tgid): (u32, u32) = (
+            value(at(task, kernel!(task_pid))).unwrap_or_default(),
+            value(at(task, kernel!(task_tgid))).unwrap_or_default(),
+        );
         if pid == tgid {
             exit(task, record, tgid);
         }
@@ -303,8 +308,9 @@ fn describe(record: &ProcessRecord, previous: ProcessId) -> ExecEvent {
 #[inline(always)]
 fn put_path(scratch: *mut Scratch, path: Built) -> u64 {
     // SAFETY: inside the scratch.
-    let copied =
-        unsafe { read::copy((&raw mut (*scratch).args).cast(), MAX_PATH as u64, path::bytes(scratch, path), path.length) };
+    let copied = unsafe {
+        read::copy((&raw mut (*scratch).args).cast(), MAX_PATH as u64, path::bytes(scratch, path), path.length)
+    };
     if copied { path.length } else { 0 }
 }
 
@@ -373,8 +379,8 @@ fn found(scratch: *mut Scratch, current: u64, task: u64) -> bool {
     let record = unsafe { &mut *empty_record(scratch) };
     record.id = process_id(task);
     record.image = record.id;
-    if let Some(parent) = pointer(at(task, kernel!(task_real_parent)))
-        .and_then(|parent| pointer(at(parent, kernel!(task_group_leader))))
+    if let Some(parent) =
+        pointer(at(task, kernel!(task_real_parent))).and_then(|parent| pointer(at(parent, kernel!(task_group_leader))))
     {
         record.parent = process_id(parent);
         record.parent_image = record.parent;
@@ -392,7 +398,8 @@ fn found(scratch: *mut Scratch, current: u64, task: u64) -> bool {
     if kernel_thread {
         record.flags |= PROCESS_KERNEL;
         flags |= EXEC_KERNEL;
-    } else if let Some(file) = pointer(at(task, kernel!(task_mm))).and_then(|mm| pointer(at(mm, kernel!(mm_exe_file)))) {
+    } else if let Some(file) = pointer(at(task, kernel!(task_mm))).and_then(|mm| pointer(at(mm, kernel!(mm_exe_file))))
+    {
         path = path::build(scratch, User::Task, at(file, kernel!(file_path)));
     }
     if !intact(scratch, current) {
@@ -405,7 +412,9 @@ fn found(scratch: *mut Scratch, current: u64, task: u64) -> bool {
     }
     set_binary(record, scratch, binary);
     // SAFETY: the value is a record.
-    let error = unsafe { store(address(&PROCESSES), &raw const task, core::ptr::from_mut(record).cast_const().cast(), BPF_NOEXIST) };
+    let error = unsafe {
+        store(address(&PROCESSES), &raw const task, core::ptr::from_mut(record).cast_const().cast(), BPF_NOEXIST)
+    };
     if error != 0 {
         // A fork that copied its parent's came first: nothing is lost.
         if error != -17 {
