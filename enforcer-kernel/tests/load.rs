@@ -1,4 +1,4 @@
-//! Every program of the object passes this kernel's verifier, and within the budget.
+//! Every program of the object passes this kernel's verifier, far from its limit.
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod guest;
@@ -59,8 +59,11 @@ fn plans() -> Vec<(&'static str, &'static str, Plan)> {
     ]
 }
 
+/// A fifth of what kernels allow, so that a change cannot come near that unnoticed. The budget, 20,000, is a row of the bench.
+const LIMIT: u32 = 200_000;
+
 #[test]
-fn every_program_passes_the_verifier_within_the_budget() {
+fn every_program_passes_the_verifier_far_from_its_limit() {
     if !in_guest() {
         return;
     }
@@ -97,7 +100,7 @@ fn every_program_passes_the_verifier_within_the_budget() {
                     "{name}: {} instructions verified, {} bytes",
                     info.verified_instructions, info.translated_bytes
                 );
-                if info.verified_instructions > 20_000 {
+                if info.verified_instructions > LIMIT {
                     failures.push(format!("{name}: {} instructions verified", info.verified_instructions));
                 }
             }

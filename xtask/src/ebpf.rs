@@ -89,7 +89,8 @@ fn copy_if_changed(from: &Path, to: &Path) -> Result<()> {
     }
     let folder = to.parent().context("the object has no folder")?;
     fs::create_dir_all(folder)?;
-    let part = to.with_extension("part");
+    // Two runs at once each have their own.
+    let part = to.with_extension(format!("part-{}", std::process::id()));
     fs::write(&part, new)?;
     fs::rename(&part, to).with_context(|| format!("cannot write {}", to.display()))
 }
