@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -25,6 +26,8 @@ use crate::{
 };
 
 const PACKAGE: &str = "stockade-enforcer-kernel";
+/// What the tests of one boot have written.
+const LOG: &str = "output.log";
 
 /// What the tests said on one kernel.
 #[derive(Debug)]
@@ -54,12 +57,8 @@ impl Verdict {
             report.failed.push("no test ran".to_owned());
         }
         if !report.failed.is_empty() {
-            let log = console.with_file_name("output.log");
-            let written = fs::write(&log, &output);
+            let log = console.with_file_name(LOG);
             eprintln!("{}: the end of {}:\n{}", image.name, log.display(), last_lines(&output, 60));
-            if let Err(error) = written {
-                eprintln!("cannot write {}: {error}", log.display());
-            }
         }
         Self { kernel: image.name.clone(), report, took }
     }
@@ -110,7 +109,17 @@ fn on(image: &Image, machine: &Machine, binaries: &[PathBuf], filters: &[String]
         script.push_str(" || failed=$?\n");
     }
     script.push_str("exit $failed\n");
-    let outcome = boot::boot(image, machine, archive, &script, &run_folder(&image.name)?, |_| ())?;
+    let folder = run_folder(&image.name)?;
+    fs::create_dir_all(&folder)?;
+    // Written as it comes, so that somebody who waits can see what runs.
+    let mut log = fs::File::create(folder.join(LOG))?;
+    let mut trouble = None;
+    let outcome = boot::boot(image, machine, archive, &script, &folder, |line| {
+        trouble = trouble.take().or(writeln!(log, "{line}").err());
+    })?;
+    if let Some(error) = trouble {
+        return Err(error).context("cannot write the output of a guest");
+    }
     Ok(Verdict::new(image, outcome))
 }
 
