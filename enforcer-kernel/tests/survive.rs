@@ -68,7 +68,7 @@ fn agent() {
     let mut engine = start_engine();
     let (shop, other) = (TestPod::new("shop", "web"), TestPod::new("other", "web"));
     let snapshot = snapshot(&[&shop, &other]);
-    println!("adopted {} {}", engine.found().adopted_base, engine.found().hooks);
+    println!("\nadopted {} {}", engine.found().adopted_base, engine.found().hooks);
     for generation in 1.. {
         apply(&mut engine, &[version(generation)], &snapshot);
         println!("applied {generation}");

@@ -328,7 +328,8 @@ pub fn hammer() {
     let stop = std::env::var_os("STOCKADE_STOP").map(PathBuf::from);
     let limit: u64 = std::env::var("STOCKADE_CALLS").ok().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX);
     let mut counts = [0_u64; 3];
-    println!("hammering");
+    // On a line of its own: the test harness has begun one with the test's name.
+    println!("\nhammering");
     while counts.iter().sum::<u64>() < limit {
         let result = fs::File::open(&target);
         let which = match result {
@@ -342,7 +343,7 @@ pub fn hammer() {
             break;
         }
     }
-    println!("hammered {} {} {}", counts[0], counts[1], counts[2]);
+    println!("\nhammered {} {} {}", counts[0], counts[1], counts[2]);
 }
 
 /// What a hammer has seen.
