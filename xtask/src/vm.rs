@@ -80,7 +80,7 @@ struct Boot {
     #[arg(long = "env", value_name = "NAME=VALUE")]
     variables: Vec<String>,
     /// Seconds after which a guest is killed.
-    #[arg(long, default_value_t = 600)]
+    #[arg(long, default_value_t = 1800)]
     timeout: u64,
 }
 
