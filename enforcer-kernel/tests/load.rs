@@ -15,9 +15,6 @@ use stockade_enforcer_kernel::object::{Object, Target, globals};
 use stockade_enforcer_kernel::{offsets, sys};
 use zerocopy::IntoBytes;
 
-/// What a guest verifies in a second or two. The budget is lower and a row of the bench.
-const CEILING: u32 = 200_000;
-
 /// Every dimension: the largest program that a template can become.
 const ALL: [u64; 2] = [u64::MAX; 2];
 
