@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 fn main() {
     println!("cargo::rerun-if-env-changed=STOCKADE_EBPF_OBJECT");
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new("."));
+    // Asked when it runs: checkouts that share a target folder share this program.
+    let package = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    let workspace = package.parent().unwrap_or_else(|| Path::new("."));
     let object = std::env::var_os("STOCKADE_EBPF_OBJECT")
         .map_or_else(|| workspace.join("target/ebpf/stockade.bpf.o"), PathBuf::from);
     println!("cargo::rerun-if-changed={}", object.display());

@@ -46,7 +46,6 @@ pub struct Health {
 
 impl Health {
     /// The endpoints as a value.
-    #[must_use]
     pub fn router(self) -> Router {
         Router::new()
             .route("/livez", get(|| async { "ok\n" }))

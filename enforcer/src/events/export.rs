@@ -39,7 +39,7 @@ impl Exporter {
         match event {
             Event::Exec(exec) => {
                 let found = exec.record.header.flags & EXEC_FOUND != 0;
-                let line = self.exec(exec);
+                let line = self.exec(&exec);
                 if all && !found { vec![line] } else { Vec::new() }
             }
             Event::Exit(exit) => {
@@ -54,11 +54,11 @@ impl Exporter {
         Describe { node: &self.node, clock: self.clock, directory: &self.directory }
     }
 
-    fn stamp(&self, kind: &str, body: Json, time_ns: u64) -> Json {
+    fn stamp(&self, kind: &str, body: &Json, time_ns: u64) -> Json {
         json!({kind: body, "node_name": self.node, "time": self.clock.at(time_ns)})
     }
 
-    fn exec(&mut self, exec: Exec) -> Json {
+    fn exec(&mut self, exec: &Exec) -> Json {
         let record = exec.record;
         let raw: Vec<u8> = exec.args.join(&0);
         let cut = record.header.flags & EXEC_ARGS_CUT != 0;
@@ -73,7 +73,7 @@ impl Exporter {
             "process": self.processes.describe(record.process, record.process, &describe),
             "parent": self.processes.describe(record.parent, record.parent_image, &describe),
         });
-        self.stamp("process_exec", body, record.header.time_ns)
+        self.stamp("process_exec", &body, record.header.time_ns)
     }
 
     fn exit(&mut self, exit: &ExitEvent) -> Json {
@@ -90,7 +90,7 @@ impl Exporter {
             insert(&mut body, "signal", json!(signal_name(signal)));
         }
         self.processes.end(exit.process);
-        self.stamp("process_exit", body, exit.header.time_ns)
+        self.stamp("process_exit", &body, exit.header.time_ns)
     }
 
     fn hook(&self, hook: &Hook) -> Vec<Json> {
@@ -115,7 +115,7 @@ impl Exporter {
                 "tags": rule.tags,
             });
             let kind = name_function(&mut body, rule);
-            self.stamp(kind, body, record.header.time_ns)
+            self.stamp(kind, &body, record.header.time_ns)
         };
         let fired = hook.fired.iter().filter(|fired| posts(fired)).map(|fired| line(&fired.rule, fired.verdict, false));
         let faulted = hook.faulted.iter().map(|rule| {

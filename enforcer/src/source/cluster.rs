@@ -40,7 +40,7 @@ pub struct ClusterView {
 
 enum Change {
     Policy(PolicyKind, watcher::Event<DynamicObject>),
-    Pod(watcher::Event<Pod>),
+    Pod(Box<watcher::Event<Pod>>),
     State(watcher::Event<DynamicObject>),
 }
 
@@ -108,7 +108,9 @@ fn streams(client: &Client, node: &str) -> Vec<BoxStream<'static, Change>> {
         endless(api, watcher::Config::default(), move |event| Change::Policy(kind, event))
     });
     let pods = Api::<Pod>::all(client.clone());
-    let pods = endless(pods, watcher::Config::default().fields(&format!("spec.nodeName={node}")), Change::Pod);
+    let pods = endless(pods, watcher::Config::default().fields(&format!("spec.nodeName={node}")), |event| {
+        Change::Pod(Box::new(event))
+    });
     let state = resource("stockade.dev", "v1alpha1", "NodePolicyState", "nodepolicystates");
     let state = Api::<DynamicObject>::all_with(client.clone(), &state);
     let state = endless(state, watcher::Config::default().fields(&format!("metadata.name={node}")), Change::State);
@@ -195,7 +197,7 @@ fn apply(view: &mut ClusterView, lists: &mut Lists, change: Change) {
             }
         }
         Change::Pod(event) => {
-            lists.pods.fold(event, |pod| PodInfo::from_pod(pod).map(|pod| (pod.uid.clone(), pod)));
+            lists.pods.fold(*event, |pod| PodInfo::from_pod(pod).map(|pod| (pod.uid.clone(), pod)));
             view.desired.pods.clone_from(&lists.pods.known);
         }
         Change::State(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => read_state(view, &object),
