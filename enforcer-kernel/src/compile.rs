@@ -150,7 +150,7 @@ fn build(
         _ => 0,
     };
     let mut plan = Plan {
-        flags: if can_deny { plan_flag::CAN_DENY } else { 0 },
+        flags: flags(attach, can_deny),
         dimensions: head.used,
         result_index,
         // Rounded up, so that a few rules more are another generation and not another program.
@@ -165,6 +165,38 @@ fn build(
         rows: Arc::new(Rows { head, tables }),
         legend,
     }
+}
+
+/// LSM hooks that the kernel may call in an interrupt, or for another task than the one that runs.
+const ANYWHERE: &[&str] = &[
+    "socket_sock_rcv_skb",
+    "sk_alloc_security",
+    "sk_clone_security",
+    "sk_free_security",
+    "sk_getsecid",
+    "inet_conn_request",
+    "inet_csk_clone",
+    "inet_conn_established",
+    "req_classify_flow",
+    "secmark_relabel_packet",
+    "task_free",
+    "cred_free",
+    "file_free_security",
+    "inode_free_security",
+    "d_instantiate",
+];
+
+/// What a hook's place says about its program.
+fn flags(attach: &Attach, can_deny: bool) -> u32 {
+    let Attach::Lsm(hook) = attach else { return 0 };
+    let mut flags = if can_deny { plan_flag::CAN_DENY } else { 0 };
+    if hook.starts_with("bprm_") {
+        flags |= plan_flag::EXEC;
+    }
+    if ANYWHERE.contains(&hook.as_str()) {
+        flags |= plan_flag::ANY_CONTEXT;
+    }
+    flags
 }
 
 fn explain(hook: &PlacedHook<'_>, rule: &tests_of::CompiledRule, positions: &[u32]) -> Rule {
