@@ -15,7 +15,7 @@ fn hammer() {
 }
 
 /// Calls in all; `STOCKADE_STRESS_CALLS` asks for another number.
-const CALLS: u64 = 40_000;
+const CALLS: u64 = 200_000;
 /// Tasks for each CPU.
 const TASKS: u64 = 8;
 
