@@ -3,7 +3,7 @@
 use crate::map::count;
 use crate::read::{at, pointer, value};
 use crate::rodata::kernel;
-use crate::scratch::{Scratch, User, of};
+use crate::scratch::{Scratch, User, of, release};
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use core::ptr::{read_volatile, write_volatile};
 use stockade_enforcer_common::counter::Place;
@@ -105,7 +105,8 @@ pub(crate) fn build(scratch: *mut Scratch, user: User, path: u64) -> Built {
     if start >= MAX_PATH as u64 { Built::NONE } else { Built { start, length: MAX_PATH as u64 - start } }
 }
 
-/// Walks from the `struct path` whose address is in [`Scratch::start`] of `user`. 0: the path begins there. A function that the verifier looks at once.
+/// Walks from the `struct path` whose address is in [`Scratch::start`] of `user`. 0: the path begins there.
+/// A function that the verifier looks at once.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn walk_path(user: u64) -> u64 {
@@ -117,6 +118,10 @@ extern "C" fn walk_path(user: u64) -> u64 {
         Ok(()) => 0,
         Err(place) => {
             count(place, 0);
+            if matches!(place, Place::PathChanged) {
+                // As if another task had been here: whoever asked starts over, and does not judge a path that never was.
+                release(scratch);
+            }
             1
         }
     }
@@ -151,12 +156,9 @@ fn walk(scratch: *mut Scratch, path: u64) -> Result<(), Place> {
     if !done {
         return Err(Place::PathTooLong);
     }
-    let unchanged = if lock == 0 {
-        again(path) == Some(seen)
-    } else {
-        before & 1 == 0 && value::<u32>(lock).unwrap_or_default() == before
-    };
-    if !unchanged {
+    // A rename anywhere moves the lock's sequence; whether it was in this path, a second walk tells.
+    let quiet = lock != 0 && before & 1 == 0 && value::<u32>(lock).unwrap_or_default() == before;
+    if !quiet && again(path) != Some(seen) {
         return Err(Place::PathChanged);
     }
     if start(scratch) == MAX_PATH as u64 {

@@ -96,3 +96,10 @@ pub(crate) fn intact(scratch: *mut Scratch, task: u64) -> bool {
     // SAFETY: the pointer is from `take`.
     unsafe { read_volatile(&raw const (*scratch).owner) == task }
 }
+
+/// Gives the space up: whoever has taken it will find it taken by another, and start over.
+#[inline(always)]
+pub(crate) fn release(scratch: *mut Scratch) {
+    // SAFETY: the pointer is from `of`.
+    unsafe { write_volatile(&raw mut (*scratch).owner, 0) }
+}
