@@ -11,7 +11,7 @@ use stockade_policy::ir::{PolicyId, ValidatedPolicy};
 
 use crate::activity::Activities;
 use crate::judged::{Judge, Judged};
-use crate::kernel::{Integrity, Kernel, Population};
+use crate::kernel::{Counts, Integrity, Kernel, Population};
 use crate::node_state::{self, Attempts, Outcome, Trouble};
 use crate::source::Desired;
 
@@ -34,10 +34,10 @@ pub struct Agent<K> {
 pub struct Round {
     /// For the `NodePolicyState`.
     pub status: NodePolicyStateStatus,
-    /// What was judged: its documents are what a restart goes on from.
-    pub judged: Judged,
     /// When to try again what failed.
     pub retry_in: Option<Duration>,
+    /// Why nothing can be done on this node at all, if so.
+    pub down: Option<Trouble>,
 }
 
 impl<K: Kernel> Agent<K> {
@@ -55,9 +55,13 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Makes `desired` true. `again`: also when nothing has changed, because something failed before.
-    pub fn round(&mut self, desired: &Desired, population: &Population, again: bool, now: Instant) -> Round {
-        let judged = self.judge.judge(desired);
+    /// Judges what is desired. Its documents are what a restart goes on from: they are kept before they are made true.
+    pub fn judge(&mut self, desired: &Desired) -> Judged {
+        self.judge.judge(desired)
+    }
+
+    /// Makes true what was judged. `again`: also when nothing has changed, because something failed before.
+    pub fn round(&mut self, judged: &Judged, population: &Population, again: bool, now: Instant) -> Round {
         let wanted = (judged.policies.clone(), population.clone());
         let changed = self.applied.as_ref() != Some(&wanted);
         if changed || again {
@@ -65,11 +69,15 @@ impl<K: Kernel> Agent<K> {
             self.outcomes = kernel.lock().unwrap_or_else(PoisonError::into_inner).apply(&wanted.0, population);
             self.applied = Some(wanted);
         }
-        let mut entries = self.entries(&judged, now, changed || again);
+        let known: Vec<&PolicyId> = judged.policies.iter().map(|policy| &policy.id).collect();
+        self.attempts.forget_all_but(&known);
+        let mut entries = self.entries(judged, now, changed || again);
         let counts = self.kernel.lock().unwrap_or_else(PoisonError::into_inner).counts();
         self.activities.fill(&mut entries, &counts.verdicts, now);
         entries.sort_by(|a, b| (&a.kind, &a.namespace, &a.name).cmp(&(&b.kind, &b.namespace, &b.name)));
-        Round { status: self.status(entries), judged, retry_in: self.attempts.next_in() }
+        let down = self.kernel.lock().unwrap_or_else(PoisonError::into_inner).down();
+        let status = self.status(entries, &counts, down.clone());
+        Round { status, retry_in: self.attempts.next_in(), down }
     }
 
     /// Reads back and probes; says whether something has to be repaired.
@@ -87,11 +95,12 @@ impl<K: Kernel> Agent<K> {
     fn entries(&mut self, judged: &Judged, now: Instant, fresh: bool) -> Vec<PolicyEntry> {
         let mut entries = judged.entries.clone();
         for policy in &judged.policies {
-            // What is refused or waits has its entry already, though an older version of it is in force.
-            if entries.iter().any(|entry| is_about(entry, policy)) {
+            let Some(outcome) = self.outcomes.get(&policy.id) else { continue };
+            // What is refused or waits has its entry already. Whether its older version is in force the kernel says.
+            if let Some(entry) = entries.iter_mut().find(|entry| is_about(entry, policy)) {
+                entry.generation_in_force = outcome.generation_in_force;
                 continue;
             }
-            let Some(outcome) = self.outcomes.get(&policy.id) else { continue };
             entries.push(if fresh {
                 node_state::entry(policy, outcome, &mut self.attempts, now)
             } else {
@@ -101,20 +110,15 @@ impl<K: Kernel> Agent<K> {
         entries
     }
 
-    fn status(&mut self, policies: Vec<PolicyEntry>) -> NodePolicyStateStatus {
-        let (facts, down) = {
-            let kernel = self.kernel.lock().unwrap_or_else(PoisonError::into_inner);
-            (kernel.facts(), kernel.down())
-        };
+    fn status(&mut self, policies: Vec<PolicyEntry>, counts: &Counts, down: Option<Trouble>) -> NodePolicyStateStatus {
+        let facts = self.kernel.lock().unwrap_or_else(PoisonError::into_inner).facts();
         let supported = match down {
             Some(why) => (ConditionStatus::False, why.reason, why.message),
             None => kernel_supported(&facts.features, &facts.lsm),
         };
         let intact = match &self.integrity.base {
             Some(trouble) => (ConditionStatus::False, trouble.reason, trouble.message.clone()),
-            None if self.integrity.tampered.is_empty() => {
-                (ConditionStatus::True, Reason::ReadBack, "what was read back is what was written".into())
-            }
+            None if self.integrity.tampered.is_empty() => whole(counts),
             None => {
                 let what: Vec<_> = self.integrity.tampered.values().map(String::as_str).collect();
                 (ConditionStatus::False, Reason::Tampered, what.join("; "))
@@ -131,9 +135,8 @@ impl<K: Kernel> Agent<K> {
 
 fn is_about(entry: &PolicyEntry, policy: &ValidatedPolicy) -> bool {
     let namespace = entry.namespace.as_deref().unwrap_or_default();
-    let namespaced = entry.kind == "TracingPolicyNamespaced";
-    let of_policy = policy.id.kind == stockade_policy::ir::PolicyKind::Namespaced;
-    entry.name == policy.id.name && namespace == policy.id.namespace && namespaced == of_policy
+    let kind = node_state::kind_of(&policy.id);
+    entry.kind == kind && entry.name == policy.id.name && namespace == policy.id.namespace
 }
 
 fn kernel_supported(features: &[String], lsm: &[String]) -> (ConditionStatus, Reason, String) {
@@ -153,6 +156,28 @@ fn kernel_supported(features: &[String], lsm: &[String]) -> (ConditionStatus, Re
     }
 }
 
+/// The tables that decide; one without room leaves processes without what verdicts need.
+const TABLES: [&str; 2] = ["process_full", "binary_full"];
+
+/// Whether anything was lost for want of room: in orders of magnitude, because nothing is written when a counter moves.
+fn whole(counts: &Counts) -> (ConditionStatus, Reason, String) {
+    let lost = |place: &str| counts.errors.get(place).copied().unwrap_or_default();
+    let described = |place: &str| format!("{place}: {}", magnitude(lost(place)));
+    let full: Vec<String> = TABLES.into_iter().filter(|table| lost(table) > 0).map(described).collect();
+    if !full.is_empty() {
+        return (ConditionStatus::False, Reason::TableFull, full.join(", "));
+    }
+    let mut message = "what was read back is what was written".to_owned();
+    if counts.events_lost > 0 {
+        message = format!("{message}; events lost because the ring was full: {}", magnitude(counts.events_lost));
+    }
+    (ConditionStatus::True, Reason::ReadBack, message)
+}
+
+fn magnitude(count: u64) -> String {
+    count.checked_ilog10().map_or_else(|| "0".into(), |power| format!("{}+", 10_u64.pow(power)))
+}
+
 /// A condition whose time changes only with its status.
 fn condition(
     before: &[Condition],
@@ -167,5 +192,20 @@ fn condition(
         message: node_state::shorten(&message),
         last_transition_time: known.map_or_else(|| Time(Timestamp::now()), |c| c.last_transition_time.clone()),
         observed_generation: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_table_is_a_condition_and_lost_events_are_said_in_orders_of_magnitude() {
+        let mut counts = Counts { events_lost: 4321, ..Counts::default() };
+        let (status, _, message) = whole(&counts);
+        assert_eq!(status, ConditionStatus::True);
+        assert!(message.ends_with("1000+"), "{message}");
+        counts.errors.insert("process_full".into(), 7);
+        assert_eq!(whole(&counts), (ConditionStatus::False, Reason::TableFull, "process_full: 1+".into()));
     }
 }

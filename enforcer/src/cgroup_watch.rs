@@ -11,17 +11,25 @@ use crate::cgroups::CgroupTree;
 
 /// The tree is read again this often even when no change was reported.
 const REREAD: Duration = Duration::from_secs(5);
+/// And this often when it cannot be watched.
+const UNWATCHED: Duration = Duration::from_secs(1);
 
 /// Sends the tree below `root` whenever it changes, until nobody listens.
-pub async fn follow(root: PathBuf, trees: watch::Sender<CgroupTree>) -> notify::Result<()> {
+pub async fn follow(root: PathBuf, trees: watch::Sender<CgroupTree>) {
     let (changed, mut changes) = mpsc::channel(1);
+    // Held here too, so that the queue never closes: without a watcher the tree is still read every few seconds.
+    let _open = changed.clone();
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         let structural = event.is_ok_and(|event| event.kind.is_create() || event.kind.is_remove());
         // A full queue already holds a wake-up.
         if structural && changed.try_send(()).is_err() {
             tracing::trace!("the cgroup tree is already due to be read");
         }
-    })?;
+    });
+    let watcher = watcher
+        .map_err(|error| tracing::error!(%error, "cgroups cannot be watched (fs.inotify.max_user_instances?); they are read every second"))
+        .ok();
+    let reread = if watcher.is_some() { REREAD } else { UNWATCHED };
     let mut watched = Watched { watcher, folders: BTreeSet::new() };
     while !trees.is_closed() {
         let tree = watched.read_settled(&root);
@@ -31,15 +39,14 @@ pub async fn follow(root: PathBuf, trees: watch::Sender<CgroupTree>) -> notify::
             differs
         });
         tokio::select! {
-            change = changes.recv() => if change.is_none() { return Ok(()) },
-            () = tokio::time::sleep(REREAD) => {}
+            _ = changes.recv() => {}
+            () = tokio::time::sleep(reread) => {}
         }
     }
-    Ok(())
 }
 
 struct Watched {
-    watcher: RecommendedWatcher,
+    watcher: Option<RecommendedWatcher>,
     folders: BTreeSet<PathBuf>,
 }
 
@@ -51,14 +58,17 @@ impl Watched {
             let folders: BTreeSet<_> = tree.folders.iter().cloned().collect();
             for gone in self.folders.difference(&folders) {
                 // The kernel drops the watch of a removed folder itself.
-                if let Err(error) = self.watcher.unwatch(gone) {
+                if let Some(watcher) = &mut self.watcher
+                    && let Err(error) = watcher.unwatch(gone)
+                {
                     tracing::trace!(%error, "the watch of a removed cgroup was gone already");
                 }
             }
+            let Some(watcher) = &mut self.watcher else { return tree };
             let mut all_watched = true;
             for new in folders.difference(&self.folders) {
                 all_watched = false;
-                if let Err(error) = self.watcher.watch(new, RecursiveMode::NonRecursive) {
+                if let Err(error) = watcher.watch(new, RecursiveMode::NonRecursive) {
                     tracing::debug!(%error, folder = %new.display(), "a cgroup cannot be watched; it is read every few seconds");
                 }
             }

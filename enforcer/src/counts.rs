@@ -45,6 +45,12 @@ impl Totals {
         self.counts.missed.clone_from(&counters.missed);
     }
 
+    /// Forgets the policies that are not among `known`: deleted ones must not be remembered for ever.
+    pub fn forget_all_but(&mut self, known: &[&PolicyId]) {
+        self.last.retain(|(id, ..), _| known.contains(&id));
+        self.counts.verdicts.retain(|id, _| known.contains(&id));
+    }
+
     /// The totals.
     #[must_use]
     pub fn counts(&self) -> &Counts {
@@ -97,5 +103,7 @@ mod tests {
             totals.add(&counted(generation, denied));
             assert_eq!(totals.counts().verdicts.values().next().unwrap().denied, total);
         }
+        totals.forget_all_but(&[]);
+        assert!(totals.counts().verdicts.is_empty() && totals.last.is_empty());
     }
 }

@@ -1,21 +1,30 @@
 //! Drives the agent: whenever what is desired or who is there changes, when something is due to be tried again, and every
 //! few seconds to read back what is in the kernel.
 
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
 
-use stockade_crds::NodePolicyStateStatus;
+use serde_json::Value;
+use stockade_crds::{NodePolicyStateStatus, Reason};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{Agent, VERIFY_EVERY};
+use crate::agent::{Agent, Round, VERIFY_EVERY};
 use crate::cgroups::CgroupTree;
 use crate::health::Readiness;
 use crate::kernel::{Kernel, Population};
+use crate::metrics::Metrics;
+use crate::node_state::Trouble;
+use crate::source::PolicyKey;
 use crate::source::cluster::ClusterView;
-use crate::source::last_known::LastKnown;
+use crate::source::last_known::{LastKnown, LastPopulation};
 
 /// The name under which the desired policies are waited for.
 pub const POLICIES: &str = "policies";
+
+/// The name under which the kernel engine is waited for.
+const KERNEL: &str = "kernel";
 
 /// What the driver reads and writes.
 pub struct Wiring {
@@ -29,6 +38,8 @@ pub struct Wiring {
     pub last_known: LastKnown,
     /// Whether the agent is ready.
     pub readiness: Readiness,
+    /// What the node says, as numbers.
+    pub metrics: Arc<Metrics>,
     /// The agent shall end; what is pinned stays.
     pub stop: CancellationToken,
 }
@@ -40,12 +51,15 @@ pub enum Ended {
     Stopped,
     /// The agent was asked to detach everything.
     Detach,
+    /// Nobody says any more what is desired: a defect.
+    SourceGone,
 }
 
 /// Runs until the agent shall end or detach.
 pub async fn drive<K: Kernel>(mut agent: Agent<K>, mut wiring: Wiring) -> Ended {
     let mut again = false;
-    let mut saved = None;
+    let mut retry_at: Option<Instant> = None;
+    let mut kept = Kept::default();
     let mut verify = tokio::time::interval(VERIFY_EVERY);
     verify.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     verify.reset();
@@ -55,61 +69,114 @@ pub async fn drive<K: Kernel>(mut agent: Agent<K>, mut wiring: Wiring) -> Ended 
             return Ended::Detach;
         }
         let cgroups = wiring.trees.borrow_and_update().clone();
-        let mut retry_in = None;
         if view.complete || view.last_known {
-            let population = Population { cgroups, pods: view.desired.pods.clone() };
-            let round = tokio::task::block_in_place(|| agent.round(&view.desired, &population, again, Instant::now()));
-            retry_in = round.retry_in;
-            wiring.status.send_replace(Some(round.status));
-            wiring.readiness.ready(POLICIES);
-            if view.complete && saved.as_ref() != Some(&round.judged.last_good) {
-                match wiring.last_known.save(&round.judged.last_good) {
-                    Ok(()) => saved = Some(round.judged.last_good),
-                    Err(error) => tracing::error!(%error, "the policies could not be kept for a restart"),
-                }
-            }
+            let round = tokio::task::block_in_place(|| kept.round(&mut agent, &wiring, view, cgroups, again));
+            // The time of a retry does not move when something else happens meanwhile.
+            let due = round.retry_in.map(|time| Instant::now() + time);
+            let open = retry_at.filter(|at| !again && *at > Instant::now());
+            retry_at = due.map(|due| open.map_or(due, |open| open.min(due)));
+            wiring.say(round);
         }
         again = tokio::select! {
             () = wiring.stop.cancelled() => return Ended::Stopped,
             changed = wiring.view.changed() => {
                 if changed.is_err() {
-                    return Ended::Stopped;
+                    return Ended::SourceGone;
                 }
                 false
             }
-            changed = wiring.trees.changed() => {
-                if changed.is_err() {
-                    return Ended::Stopped;
-                }
-                false
-            }
-            () = wait(retry_in) => true,
+            () = changed(&mut wiring.trees) => false,
+            () = wait(retry_at) => true,
             _ = verify.tick() => tokio::task::block_in_place(|| agent.verify()),
         };
     }
 }
 
-/// Waits that long; for ever without a time.
-async fn wait(time: Option<Duration>) {
-    match time {
-        Some(time) => tokio::time::sleep(time).await,
+/// What is on the disk for a restart.
+#[derive(Default)]
+struct Kept {
+    policies: Option<BTreeMap<PolicyKey, Value>>,
+    population: Option<LastPopulation>,
+}
+
+impl Kept {
+    fn round<K: Kernel>(
+        &mut self,
+        agent: &mut Agent<K>,
+        wiring: &Wiring,
+        view: ClusterView,
+        cgroups: CgroupTree,
+        again: bool,
+    ) -> Round {
+        let judged = agent.judge(&view.desired);
+        // Kept before they are in force: what an agent that was killed has put into the kernel, its successor knows.
+        if view.complete && self.policies.as_ref() != Some(&judged.last_good) {
+            match wiring.last_known.save(&judged.last_good) {
+                Ok(()) => self.policies = Some(judged.last_good.clone()),
+                Err(error) => tracing::error!(%error, "the policies could not be kept for a restart"),
+            }
+        }
+        let population = Population { cgroups, pods: view.desired.pods };
+        let round = agent.round(&judged, &population, again, Instant::now());
+        let who = LastPopulation { pods: population.pods, node_labels: view.desired.node_labels };
+        if view.complete && self.population.as_ref() != Some(&who) {
+            match wiring.last_known.save_population(&who) {
+                Ok(()) => self.population = Some(who),
+                Err(error) => tracing::error!(%error, "the pods could not be kept for a restart"),
+            }
+        }
+        round
+    }
+}
+
+impl Wiring {
+    fn say(&self, round: Round) {
+        self.metrics.show_status(&round.status);
+        match round.down {
+            None => self.readiness.ready(KERNEL),
+            Some(Trouble { reason, message }) => {
+                let why = format!("{reason}: {message}");
+                match reason {
+                    // Somebody else is at work here, and this agent refuses to be.
+                    Reason::SecondEnforcer | Reason::UpstreamAgentRunning => self.readiness.wait_for(KERNEL, why),
+                    // Every policy is reported as failed. That a node cannot do it must not hold up other nodes' agents.
+                    _ => self.readiness.note(KERNEL, why),
+                }
+            }
+        }
+        self.readiness.ready(POLICIES);
+        self.status.send_replace(Some(round.status));
+    }
+}
+
+/// Waits for a change of the tree; for ever when nobody follows it any more.
+async fn changed(trees: &mut watch::Receiver<CgroupTree>) {
+    if trees.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Waits until then; for ever without a time.
+async fn wait(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
+    use std::time::Duration;
 
     use serde_json::json;
-    use stockade_crds::{EntryState, NodeFactsStatus, Reason};
+    use stockade_crds::{EntryState, NodeFactsStatus};
     use stockade_policy::ir::{PolicyId, ValidatedPolicy};
 
     use super::*;
     use crate::judged::Judge;
     use crate::kernel::{Counts, Integrity};
-    use crate::node_state::{Outcome, Trouble};
+    use crate::node_state::Outcome;
     use crate::source::Desired;
 
     /// A kernel that refuses the first `failures` attempts and remembers what it was given.
@@ -117,6 +184,7 @@ mod tests {
     struct Fake {
         failures: usize,
         applied: Vec<Vec<(String, i64)>>,
+        down: Option<Trouble>,
     }
 
     impl Kernel for Fake {
@@ -129,7 +197,7 @@ mod tests {
         }
 
         fn down(&self) -> Option<Trouble> {
-            None
+            self.down.clone()
         }
 
         fn apply(&mut self, policies: &[ValidatedPolicy], _: &Population) -> BTreeMap<PolicyId, Outcome> {
@@ -172,26 +240,34 @@ mod tests {
         view: watch::Sender<ClusterView>,
         status: watch::Receiver<Option<NodePolicyStateStatus>>,
         kernel: Arc<Mutex<Fake>>,
-        _trees: watch::Sender<CgroupTree>,
-        _dir: tempfile::TempDir,
+        readiness: Readiness,
+        metrics: Arc<Metrics>,
+        trees: Option<watch::Sender<CgroupTree>>,
+        dir: tempfile::TempDir,
     }
 
     fn start(failures: usize) -> Running {
-        let kernel = Arc::new(Mutex::new(Fake { failures, ..Fake::default() }));
+        start_with(Fake { failures, ..Fake::default() })
+    }
+
+    fn start_with(fake: Fake) -> Running {
+        let kernel = Arc::new(Mutex::new(fake));
         let (view, views) = watch::channel(ClusterView::default());
         let (trees, tree) = watch::channel(CgroupTree::default());
         let (status, statuses) = watch::channel(None);
         let dir = tempfile::tempdir().unwrap();
+        let (readiness, metrics) = (Readiness::default(), Arc::new(Metrics::default()));
         let wiring = Wiring {
             view: views,
             trees: tree,
             status,
             last_known: LastKnown::in_state_dir(dir.path()),
-            readiness: Readiness::default(),
+            readiness: readiness.clone(),
+            metrics: Arc::clone(&metrics),
             stop: CancellationToken::new(),
         };
         tokio::spawn(drive(Agent::new(Arc::clone(&kernel), Judge::default()), wiring));
-        Running { view, status: statuses, kernel, _trees: trees, _dir: dir }
+        Running { view, status: statuses, kernel, readiness, metrics, trees: Some(trees), dir }
     }
 
     fn desired(object: serde_json::Value) -> ClusterView {
@@ -236,5 +312,74 @@ mod tests {
         assert_eq!((entry.generation, entry.generation_in_force), (2, Some(1)));
         assert_eq!(status.unwrap().policies.len(), 1);
         assert_eq!(running.kernel.lock().unwrap().applied.last().unwrap(), &[("p".to_owned(), 1)]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nothing_is_due_for_a_policy_that_was_deleted_while_it_failed() {
+        let mut running = start(usize::MAX);
+        running.view.send_replace(desired(policy(1, &good())));
+        running.status.wait_for(Option::is_some).await.unwrap();
+        running.view.send_replace(ClusterView { complete: true, ..ClusterView::default() });
+        running.status.wait_for(|s| s.as_ref().is_some_and(|s| s.policies.is_empty())).await.unwrap();
+        let applied = running.kernel.lock().unwrap().applied.len();
+        // The first retry would be due after 2 s.
+        assert!(tokio::time::timeout(Duration::from_secs(3), running.status.changed()).await.is_err());
+        assert_eq!(running.kernel.lock().unwrap().applied.len(), applied);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn changes_that_never_end_do_not_hold_up_a_retry() {
+        let mut running = start(1);
+        running.view.send_replace(desired(policy(1, &good())));
+        let view = running.view.clone();
+        let noise = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                view.send_modify(|_| {});
+            }
+        });
+        let programmed = |status: &Option<NodePolicyStateStatus>| {
+            status.as_ref().and_then(|s| s.policies.first()).is_some_and(|entry| entry.state == EntryState::Programmed)
+        };
+        tokio::time::timeout(Duration::from_secs(10), running.status.wait_for(programmed)).await.unwrap().unwrap();
+        noise.abort();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_accepted_and_who_is_here_is_kept_for_a_restart() {
+        let mut running = start(0);
+        let mut view = desired(policy(1, &good()));
+        view.desired.pods.insert("u".into(), crate::pods::PodInfo::default());
+        running.view.send_replace(view);
+        running.status.wait_for(Option::is_some).await.unwrap();
+        let kept = LastKnown::in_state_dir(running.dir.path());
+        assert!(kept.policies().unwrap().contains_key("TracingPolicy//p"));
+        assert!(kept.population().unwrap().pods.contains_key("u"));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn without_an_engine_the_reason_is_told_and_another_enforcer_is_refused() {
+        for (reason, ready) in [(Reason::BpfLsmMissing, true), (Reason::SecondEnforcer, false)] {
+            let down = Some(Trouble { reason, message: "why".into() });
+            let mut running = start_with(Fake { down, ..Fake::default() });
+            running.view.send_replace(desired(policy(1, &good())));
+            running.status.wait_for(Option::is_some).await.unwrap();
+            let line = format!("kernel: {reason}: why\n");
+            let (reasons, notes) = (running.readiness.reasons(), running.readiness.notes());
+            assert_eq!(if ready { notes } else { reasons.clone() }, line);
+            assert_eq!(reasons.is_empty(), ready);
+            let text = running.metrics.encode().unwrap();
+            assert!(text.contains(&format!("status=\"False\",reason=\"{reason}\"")), "{text}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_agent_whose_cgroups_nobody_follows_goes_on() {
+        let mut running = start(0);
+        drop(running.trees.take());
+        running.view.send_replace(desired(policy(1, &good())));
+        running.status.wait_for(Option::is_some).await.unwrap();
+        running.view.send_replace(desired(policy(2, &good())));
+        running.status.wait_for(|s| s.as_ref().is_some_and(|s| s.policies[0].generation == 2)).await.unwrap();
     }
 }

@@ -1,21 +1,23 @@
 //! The kernel engine as the agent sees it: started when it can be, with a named reason when it cannot.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use stockade_crds::node_policy_state::{HookEntry, hook_signature};
 use stockade_crds::{NodeFactsStatus, Reason, Strength};
 use stockade_enforcer_kernel::engine::{self, Engine};
 use stockade_enforcer_kernel::event::{DecodeError, Event};
-use stockade_enforcer_kernel::report::{self, PolicyReport};
+use stockade_enforcer_kernel::report::{self, HookReport, PolicyReport};
 use stockade_enforcer_kernel::scope::{Container, Pod, ScopeSnapshot};
 use stockade_enforcer_kernel::start::{Options, StartError};
 use stockade_policy::NodeFacts;
-use stockade_policy::ir::{self, PolicyId, ValidatedPolicy};
+use stockade_policy::ir::{self, HookPoint, PolicyId, ValidatedPolicy};
 
 use crate::counts::Totals;
 use crate::kernel::{Counts, Integrity, Kernel, Population};
-use crate::node_state::{Outcome, Trouble};
+use crate::node_state::{Outcome, Trouble, shorten};
 
 /// The compiled programs.
 static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/stockade.bpf.o"));
@@ -30,6 +32,10 @@ pub struct Node {
     totals: Totals,
     /// What of the last application is not as it should be and concerns no single policy.
     whole: Vec<String>,
+    /// Reading back has found something that nobody has put right yet.
+    tampered: bool,
+    /// What the kernel has and can do, for as long as no engine says it: reading that takes a while.
+    facts_without_engine: OnceLock<NodeFactsStatus>,
 }
 
 enum State {
@@ -42,12 +48,28 @@ impl Node {
     #[must_use]
     pub fn start(pin_root: std::path::PathBuf, state_dir: std::path::PathBuf) -> Self {
         let options = Options { pin_root, state_dir, ..Options::new(OBJECT.to_vec()) };
-        let mut node = Self { options, state: State::down_at_start(), totals: Totals::default(), whole: Vec::new() };
+        let mut node = Self {
+            options,
+            state: State::down_at_start(),
+            totals: Totals::default(),
+            whole: Vec::new(),
+            tampered: false,
+            facts_without_engine: OnceLock::new(),
+        };
         node.try_start();
         node
     }
 
     fn try_start(&mut self) {
+        if upstream_runs(Path::new("/proc")) {
+            let message = "the agent of Tetragon runs on this node: two would act on the same policies; remove one";
+            tracing::error!("{message}");
+            let why = Trouble { reason: Reason::UpstreamAgentRunning, message: message.into() };
+            self.state = State::Down { why, since: Instant::now() };
+            return;
+        }
+        // Before another one is started the old one has to let go of the node's lock.
+        self.state = State::down_at_start();
         self.state = match Engine::start(self.options.clone()) {
             Ok(engine) => {
                 let found = engine.found();
@@ -83,11 +105,18 @@ impl Node {
         }
     }
 
-    /// Detaches and unpins everything that any agent of this node has left.
-    pub fn detach(self) -> anyhow::Result<()> {
-        match self.state {
+    /// Detaches and unpins everything that any agent of this node has left. Nothing is started again afterwards unless
+    /// somebody applies policies.
+    pub fn detach(&mut self) -> anyhow::Result<()> {
+        match std::mem::replace(&mut self.state, State::down_at_start()) {
             State::Running(engine) => Ok(engine.detach_all()?),
-            State::Down { why, .. } => anyhow::bail!("the kernel engine cannot start: {}", why.message),
+            // A node on which no engine could ever start has nothing to be taken away.
+            State::Down { .. } if !holds_anything(&self.options.pin_root) => Ok(()),
+            State::Down { why, since } => {
+                let message = why.message.clone();
+                self.state = State::Down { why, since };
+                anyhow::bail!("the kernel engine cannot start: {message}")
+            }
         }
     }
 }
@@ -103,7 +132,7 @@ impl Kernel for Node {
     fn facts(&self) -> NodeFactsStatus {
         match &self.state {
             State::Running(engine) => describe(engine.facts()),
-            State::Down { .. } => describe(&engine::facts()),
+            State::Down { .. } => self.facts_without_engine.get_or_init(|| describe(&engine::facts())).clone(),
         }
     }
 
@@ -118,15 +147,24 @@ impl Kernel for Node {
         let snapshot = snapshot(population);
         // What the rules of the generation that ends have counted would be gone with it.
         self.count();
+        let ids: Vec<&PolicyId> = policies.iter().map(|policy| &policy.id).collect();
+        self.totals.forget_all_but(&ids);
+        let tampered = std::mem::take(&mut self.tampered);
         let report = match self.running() {
-            Ok(engine) => engine.apply(policies, &snapshot),
+            Ok(engine) => {
+                if tampered {
+                    engine.repair();
+                }
+                engine.apply(policies, &snapshot)
+            }
             Err(why) => return policies.iter().map(|policy| (policy.id.clone(), not_started(policy, &why))).collect(),
         };
         for trouble in &report.trouble {
             tracing::error!("{trouble}");
         }
         self.whole = report.trouble;
-        report.policies.into_iter().map(|(id, report)| (id, outcome(report))).collect()
+        let of = |id: &PolicyId| policies.iter().find(|policy| policy.id == *id);
+        report.policies.into_iter().map(|(id, report)| (id.clone(), outcome(report, of(&id)))).collect()
     }
 
     fn verify(&mut self) -> Integrity {
@@ -143,6 +181,10 @@ impl Kernel for Node {
                 let base = found.base.map(|what| (Reason::Tampered, what));
                 let base = base.or_else(|| (!whole.is_empty()).then_some((Reason::LoadFailed, whole)));
                 integrity.base = base.map(|(reason, message)| Trouble { reason, message });
+                self.tampered = !found.tampered.is_empty();
+                for tampered in &found.tampered {
+                    tracing::error!(hook = tampered.hook, what = tampered.what, "a hook is not what was put there");
+                }
                 integrity
             }
             Err(why) => Integrity { base: Some(why), ..Integrity::default() },
@@ -187,25 +229,57 @@ fn not_started(policy: &ValidatedPolicy, why: &Trouble) -> Outcome {
     }
 }
 
-fn outcome(report: PolicyReport) -> Outcome {
+fn outcome(report: PolicyReport, policy: Option<&ValidatedPolicy>) -> Outcome {
     let PolicyReport { generation_in_force, digest, strength, trouble, hooks } = report;
+    let too_weak = trouble.as_ref().is_some_and(|trouble| trouble.reason == report::Reason::TooWeak);
     let at_goal = trouble.is_none();
-    let hooks = hooks.into_iter().enumerate().filter(|(_, hook)| !at_goal && hook.mechanism.is_none());
+    let entry = |(number, hook): (usize, HookReport)| {
+        let reason = match &hook.mechanism {
+            None => Reason::HookUnavailable,
+            Some(_) if too_weak && hook.why.is_some() => Reason::TooWeak,
+            Some(_) => return None,
+        };
+        Some(HookEntry {
+            path: policy.and_then(|policy| policy.hooks.get(number)).map_or_else(String::new, path_of),
+            hook: hook.function,
+            strength: hook.strength.map(strength_word),
+            reason: Some(reason),
+            message: hook.why.as_deref().map(shorten),
+        })
+    };
     Outcome {
         generation_in_force,
         digest: short(&digest),
         strength: strength.map(strength_word),
         trouble: trouble.map(|t| Trouble { reason: reason_word(t.reason), message: t.message }),
-        hooks: hooks
-            .map(|(number, hook)| HookEntry {
-                path: format!("hooks[{number}]"),
-                hook: hook.function,
-                strength: hook.strength.map(strength_word),
-                reason: Some(Reason::HookUnavailable),
-                message: hook.why,
-            })
-            .collect(),
+        hooks: if at_goal { Vec::new() } else { hooks.into_iter().enumerate().filter_map(entry).collect() },
     }
+}
+
+/// Where the document has this hook.
+fn path_of(hook: &ir::Hook) -> String {
+    let family = match &hook.point {
+        HookPoint::Kprobe { .. } => "kprobes",
+        HookPoint::Lsm { .. } => "lsmhooks",
+        HookPoint::Tracepoint { .. } => "tracepoints",
+    };
+    format!("spec.{family}[{}]", hook.index)
+}
+
+/// Whether anything is pinned below `root`.
+#[must_use]
+pub fn holds_anything(root: &Path) -> bool {
+    std::fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// Whether upstream's agent is among the processes of `proc`.
+fn upstream_runs(proc: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(proc) else { return false };
+    let is_process =
+        |name: &std::ffi::OsStr| name.to_str().is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()));
+    let names = entries.flatten().filter(|entry| is_process(&entry.file_name()));
+    let mut names = names.filter_map(|entry| std::fs::read_to_string(entry.path().join("comm")).ok());
+    names.any(|name| name.trim_end() == "tetragon")
 }
 
 fn short(digest: &str) -> String {
@@ -299,6 +373,45 @@ mod tests {
     use super::*;
     use crate::cgroups::{CgroupTree, PodCgroup};
     use crate::pods::{ContainerInfo, PodInfo};
+
+    #[test]
+    fn upstreams_agent_is_seen_by_its_name() {
+        let proc = tempfile::tempdir().unwrap();
+        for (pid, comm) in [("7", "bash"), ("self", "tetragon")] {
+            std::fs::create_dir(proc.path().join(pid)).unwrap();
+            std::fs::write(proc.path().join(pid).join("comm"), format!("{comm}\n")).unwrap();
+        }
+        assert!(!upstream_runs(proc.path()));
+        std::fs::write(proc.path().join("7/comm"), "tetragon\n").unwrap();
+        assert!(upstream_runs(proc.path()));
+    }
+
+    #[test]
+    fn a_hook_that_is_not_at_goal_is_named_by_its_place_in_the_document() {
+        let document = serde_json::json!({
+            "apiVersion": "cilium.io/v1alpha1", "kind": "TracingPolicy", "metadata": {"name": "p"},
+            "spec": {
+                "kprobes": [{"call": "security_file_open", "syscall": false, "args": [{"index": 0, "type": "file"}]}],
+                "lsmhooks": [{"hook": "file_open", "args": [{"index": 0, "type": "file"}]}],
+            },
+        });
+        let policy = stockade_policy::judge(&document).policy.unwrap();
+        let hook = |function: &str, mechanism: Option<&str>| HookReport {
+            function: function.into(),
+            mechanism: mechanism.map(str::to_owned),
+            strength: None,
+            why: mechanism.is_none().then(|| "this kernel has none".into()),
+        };
+        let report = PolicyReport {
+            generation_in_force: None,
+            digest: "0".repeat(64),
+            strength: None,
+            trouble: Some(report::Trouble { reason: report::Reason::HookUnavailable, message: "m".into() }),
+            hooks: vec![hook("security_file_open", Some("lsm/file_open")), hook("file_open", None)],
+        };
+        let paths: Vec<_> = outcome(report, Some(&policy)).hooks.into_iter().map(|hook| hook.path).collect();
+        assert_eq!(paths, ["spec.lsmhooks[0]"]);
+    }
 
     #[test]
     fn only_pods_that_the_api_server_has_named_are_in_the_snapshot() {

@@ -6,3 +6,4 @@ pub mod clock;
 pub mod directory;
 pub mod export;
 pub mod processes;
+pub mod procfs;

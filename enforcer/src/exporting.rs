@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Node;
-use crate::events::export::Exporter;
+use crate::events::export::{Exporter, Seen};
 use crate::kernel::{Counts, Kernel};
-use crate::metrics::{Metrics, PlaceLabels, PolicyLabels};
+use crate::metrics::{Metrics, set};
 use crate::population::Known;
 use crate::sink::Sink;
 
@@ -19,6 +19,18 @@ const IDLE: Duration = Duration::from_millis(20);
 /// How often numbers, clocks and the directory of pods are brought up to date.
 const REFRESH: Duration = Duration::from_secs(2);
 
+/// How long events are still written after `stop`, when they never end.
+const LAST: Duration = Duration::from_secs(2);
+
+/// Whatever ends this thread ends the agent: one that exports nothing must not look alive.
+struct EndsAgent<'a>(&'a CancellationToken);
+
+impl Drop for EndsAgent<'_> {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
 /// Runs until `stop`, then writes what is there still.
 pub fn run(
     node: &Arc<Mutex<Node>>,
@@ -28,14 +40,19 @@ pub fn run(
     metrics: &Metrics,
     stop: &CancellationToken,
 ) {
+    let _ends = EndsAgent(stop);
     let mut refreshed = None;
     let mut undecodable = 0;
+    let mut stopped: Option<Instant> = None;
     loop {
-        if known.take_changes(&mut exporter.directory) || refreshed.is_none_or(|at: Instant| at.elapsed() >= REFRESH) {
+        if known.take_changes(&mut exporter.directory) {
+            exporter.follow_ups().iter().for_each(|line| sink.write(line));
+        }
+        if refreshed.is_none_or(|at: Instant| at.elapsed() >= REFRESH) {
             refreshed = Some(Instant::now());
-            exporter.set_clock();
+            exporter.refresh();
             let counts = node.lock().unwrap_or_else(PoisonError::into_inner).counts();
-            show(metrics, &counts, &sink, undecodable);
+            show(metrics, &counts, &sink, exporter.seen(), undecodable);
         }
         let events = node.lock().unwrap_or_else(PoisonError::into_inner).events(BATCH);
         let idle = events.is_empty();
@@ -48,41 +65,24 @@ pub fn run(
                 }
             }
         }
-        if idle {
-            sink.flush();
-            if stop.is_cancelled() {
+        if stop.is_cancelled() {
+            let since = *stopped.get_or_insert_with(Instant::now);
+            if idle || since.elapsed() >= LAST {
+                sink.flush();
                 return;
             }
+        }
+        if idle {
+            sink.flush();
             std::thread::sleep(IDLE);
         }
     }
 }
 
-fn show(metrics: &Metrics, counts: &Counts, sink: &Sink, undecodable: i64) {
-    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    for (policy, verdicts) in &counts.verdicts {
-        for (verdict, count) in [
-            ("matched", verdicts.matched),
-            ("denied", verdicts.denied),
-            ("would_deny", verdicts.would_deny),
-            ("fault", verdicts.faults),
-        ] {
-            let labels = PolicyLabels {
-                policy_namespace: policy.namespace.clone(),
-                policy: policy.name.clone(),
-                verdict: verdict.into(),
-            };
-            metrics.verdicts.get_or_create(&labels).set(number(count));
-        }
-    }
-    metrics.events_lost.set(number(counts.events_lost));
-    for (program, count) in &counts.missed {
-        metrics.missed.get_or_create(&PlaceLabels { place: program.clone() }).set(number(*count));
-    }
-    for (place, count) in &counts.errors {
-        metrics.kernel_errors.get_or_create(&PlaceLabels { place: place.clone() }).set(number(*count));
-    }
+fn show(metrics: &Metrics, counts: &Counts, sink: &Sink, seen: Seen, undecodable: u64) {
+    metrics.show_counts(counts);
     let (written, failed) = sink.counts();
-    metrics.events_written.set(number(written));
-    metrics.events_failed.set(number(failed).saturating_add(undecodable));
+    set(&metrics.events_written, written);
+    set(&metrics.events_failed, failed.saturating_add(undecodable).saturating_add(seen.unexplained));
+    set(&metrics.unknown_pod_execs, seen.unknown_pod_execs);
 }

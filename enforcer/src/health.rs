@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::extract::State;
@@ -14,25 +14,55 @@ use crate::metrics::Metrics;
 
 /// Why the agent is not ready: what → the reason, empty when ready. Shared by everything that must be.
 #[derive(Debug, Clone, Default)]
-pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, String>>>);
+pub struct Readiness(Arc<Mutex<Reasons>>);
+
+#[derive(Debug, Default)]
+struct Reasons {
+    waits: BTreeMap<&'static str, String>,
+    notes: BTreeMap<&'static str, String>,
+}
 
 impl Readiness {
     /// Says that `what` is not ready, and why.
     pub fn wait_for(&self, what: &'static str, why: impl Into<String>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(what, why.into());
+        let mut reasons = self.lock();
+        reasons.notes.remove(what);
+        reasons.waits.insert(what, why.into());
     }
 
     /// Says that `what` is ready.
     pub fn ready(&self, what: &'static str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(what);
+        let mut reasons = self.lock();
+        reasons.notes.remove(what);
+        reasons.waits.remove(what);
+    }
+
+    /// Says that `what` does not keep the agent from being ready, and what people should know about it.
+    pub fn note(&self, what: &'static str, text: impl Into<String>) {
+        let mut reasons = self.lock();
+        reasons.waits.remove(what);
+        reasons.notes.insert(what, text.into());
     }
 
     /// What is not ready, one reason a line; empty when all is.
     #[must_use]
     pub fn reasons(&self) -> String {
-        let reasons = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        reasons.iter().map(|(what, why)| format!("{what}: {why}\n")).collect()
+        lines(&self.lock().waits)
     }
+
+    /// What people should know though the agent is ready, one a line.
+    #[must_use]
+    pub fn notes(&self) -> String {
+        lines(&self.lock().notes)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Reasons> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn lines(reasons: &BTreeMap<&'static str, String>) -> String {
+    reasons.iter().map(|(what, why)| format!("{what}: {}\n", why.replace('\n', " "))).collect()
 }
 
 /// What the endpoints tell.
@@ -63,8 +93,12 @@ impl Health {
 }
 
 async fn readyz(State(health): State<Health>) -> Response {
-    let reasons = health.readiness.reasons();
-    if reasons.is_empty() { "ok\n".into_response() } else { (StatusCode::SERVICE_UNAVAILABLE, reasons).into_response() }
+    let (reasons, notes) = (health.readiness.reasons(), health.readiness.notes());
+    if reasons.is_empty() {
+        format!("ok\n{notes}").into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("{reasons}{notes}")).into_response()
+    }
 }
 
 async fn metrics(State(health): State<Health>) -> Response {
@@ -88,5 +122,7 @@ mod tests {
         readiness.ready("kernel");
         readiness.ready("policies");
         assert_eq!(readiness.reasons(), "");
+        readiness.note("kernel", "no bpf in lsm=");
+        assert_eq!((readiness.reasons().as_str(), readiness.notes().as_str()), ("", "kernel: no bpf in lsm=\n"));
     }
 }

@@ -38,6 +38,7 @@ impl Judge {
         self.judged.retain(|key, _| desired.policies.contains_key(key));
         self.good.retain(|key, _| desired.policies.contains_key(key));
         let mut judged = Judged::default();
+        judged.entries.extend(desired.unreadable.iter().map(|(file, why)| node_state::unreadable(file, why)));
         for (key, object) in &desired.policies {
             let verdict = match self.judged.get(key) {
                 Some((known, verdict)) if known == object => verdict.clone(),
@@ -47,6 +48,11 @@ impl Judge {
                     verdict
                 }
             };
+            // The same name on another object: what the deleted one asked for is not this one's older version.
+            let uid = identify(object).1;
+            if self.good.get(key).is_some_and(|(_, policy)| policy.uid != uid) {
+                self.good.remove(key);
+            }
             if let Some(policy) = &verdict.policy {
                 self.good.insert(key.clone(), (object.clone(), policy.clone()));
             } else {

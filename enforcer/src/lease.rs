@@ -16,6 +16,9 @@ const ALIVE_SECONDS: i32 = 45;
 /// A planned restart is no outage: what is pinned enforces meanwhile.
 const RESTART_SECONDS: i32 = 180;
 
+/// The last beat must fit into the time that a pod has to end.
+const LAST_BEAT: Duration = Duration::from_secs(8);
+
 /// Renews the Lease until `stop`, then once more for the time of a restart.
 pub async fn beat(leases: Api<Lease>, node: &str, holder: &str, stop: CancellationToken) {
     loop {
@@ -27,8 +30,10 @@ pub async fn beat(leases: Api<Lease>, node: &str, holder: &str, stop: Cancellati
             () = tokio::time::sleep(next_beat(node)) => {}
         }
     }
-    if let Err(error) = renew(&leases, node, holder, RESTART_SECONDS).await {
-        tracing::warn!(%error, "the node's Lease could not be renewed for the restart");
+    match tokio::time::timeout(LAST_BEAT, renew(&leases, node, holder, RESTART_SECONDS)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the node's Lease could not be renewed for the restart"),
+        Err(_) => tracing::warn!("nobody answered when the node's Lease was renewed for the restart"),
     }
 }
 

@@ -19,8 +19,11 @@ fn main() -> anyhow::Result<()> {
     let installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     anyhow::ensure!(installed.is_ok(), "another TLS provider is installed already");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    match args.policy_dir.clone() {
+    let ended = match args.policy_dir.clone() {
         Some(dir) => runtime.block_on(run::alone(args, dir)),
         None => runtime.block_on(run::in_cluster(args)),
-    }
+    };
+    // Whatever hangs (a reader of stdout that does not read) must not keep the process beyond its grace period.
+    runtime.shutdown_background();
+    ended
 }

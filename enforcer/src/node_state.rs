@@ -74,6 +74,11 @@ impl Attempts {
         self.0.remove(id);
     }
 
+    /// Forgets the failures of policies that are not among `known`: nothing is due for what nobody wants any more.
+    pub fn forget_all_but(&mut self, known: &[&ir::PolicyId]) {
+        self.0.retain(|id, _| known.contains(&id));
+    }
+
     /// When the next attempt is due: sooner for young failures. `None` when nothing failed.
     #[must_use]
     pub fn next_in(&self) -> Option<Duration> {
@@ -152,13 +157,31 @@ pub fn pending(policy: &ir::ValidatedPolicy, why: &str) -> PolicyEntry {
     }
 }
 
-fn blank(id: &ir::PolicyId, uid: &str, generation: i64) -> PolicyEntry {
-    let kind = match id.kind {
-        ir::PolicyKind::Cluster => PolicyKind::Cluster,
-        ir::PolicyKind::Namespaced => PolicyKind::Namespaced,
-    };
+/// The kind of a policy as the API spells it.
+#[must_use]
+pub fn kind_of(id: &ir::PolicyId) -> &'static str {
+    match id.kind {
+        ir::PolicyKind::Cluster => PolicyKind::Cluster.kind(),
+        ir::PolicyKind::Namespaced => PolicyKind::Namespaced.kind(),
+    }
+}
+
+/// The entry of a file that cannot be read: what it held before stays in force.
+#[must_use]
+pub fn unreadable(file: &str, why: &str) -> PolicyEntry {
+    let id = ir::PolicyId { kind: ir::PolicyKind::Cluster, namespace: String::new(), name: file.into() };
     PolicyEntry {
-        kind: kind.kind().into(),
+        kind: "File".into(),
+        state: EntryState::Failed,
+        reason: Some(Reason::Invalid),
+        message: Some(shorten(why)),
+        ..blank(&id, "", 0)
+    }
+}
+
+fn blank(id: &ir::PolicyId, uid: &str, generation: i64) -> PolicyEntry {
+    PolicyEntry {
+        kind: kind_of(id).into(),
         namespace: (!id.namespace.is_empty()).then(|| id.namespace.clone()),
         name: id.name.clone(),
         uid: uid.into(),
@@ -208,6 +231,9 @@ mod tests {
         assert!(attempts.next_in().is_some());
         attempts.succeeded(&id());
         assert_eq!(attempts.next_in(), None);
+        attempts.failed(&id(), 2, start + PATIENCE);
+        attempts.forget_all_but(&[]);
+        assert_eq!(attempts.next_in(), None, "a policy that is gone is not tried again");
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use serde::{Deserialize, Serialize};
 
 /// A pod of this node.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PodInfo {
     /// `metadata.uid`; of a static pod the hash that the kubelet uses for its cgroup.
     pub uid: String,
@@ -24,7 +25,7 @@ pub struct PodInfo {
 }
 
 /// A container of a pod.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ContainerInfo {
     /// Its name in the pod.
     pub name: String,
@@ -36,6 +37,8 @@ pub struct ContainerInfo {
 
 /// The cgroup of a static pod is named by its configuration's hash, not by the uid of its mirror.
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+/// What the kubelet writes on the mirror that it makes of a static pod.
+const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// Runtime classes of sandboxes with a kernel of their own.
 const SANDBOXES: [&str; 5] = ["gvisor", "runsc", "kata", "kata-qemu", "kata-clh"];
@@ -45,8 +48,7 @@ impl PodInfo {
     #[must_use]
     pub fn from_pod(pod: &Pod) -> Option<Self> {
         let meta = &pod.metadata;
-        let annotations = meta.annotations.as_ref();
-        let uid = annotations.and_then(|a| a.get(CONFIG_HASH)).or(meta.uid.as_ref())?.clone();
+        let uid = static_pod_hash(pod).or(meta.uid.as_ref())?.clone();
         let status = pod.status.as_ref();
         let statuses = status.into_iter().flat_map(|s| {
             [&s.init_container_statuses, &s.container_statuses, &s.ephemeral_container_statuses]
@@ -73,6 +75,16 @@ impl PodInfo {
         labels.insert("k8s:io.kubernetes.pod.namespace".into(), self.namespace.clone());
         labels
     }
+}
+
+/// The hash that names the cgroup of a static pod. Anybody may annotate a pod, so it counts only on a mirror that a node
+/// owns, and never when it has the form of a uid: otherwise one pod could pass for another and take it out of its policies.
+fn static_pod_hash(pod: &Pod) -> Option<&String> {
+    let annotations = pod.metadata.annotations.as_ref()?;
+    let hash = annotations.get(CONFIG_HASH)?;
+    let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
+    let is_mirror = annotations.get(CONFIG_MIRROR) == Some(hash) && owners.iter().any(|owner| owner.kind == "Node");
+    (is_mirror && hash.len() == 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(hash)
 }
 
 fn container(status: &ContainerStatus) -> Option<(String, ContainerInfo)> {
@@ -138,10 +150,28 @@ mod tests {
 
     #[test]
     fn a_static_pod_is_known_by_the_hash_its_cgroup_is_named_after() {
+        let hash = "0123456789abcdef0123456789abcdef";
         let pod: Pod = serde_json::from_value(serde_json::json!({
-            "metadata": {"name": "etcd", "uid": "mirror", "annotations": {"kubernetes.io/config.hash": "h1"}},
+            "metadata": {"name": "etcd", "uid": "mirror",
+                "annotations": {"kubernetes.io/config.hash": hash, "kubernetes.io/config.mirror": hash},
+                "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "n", "controller": true}]},
         }))
         .unwrap();
-        assert_eq!(PodInfo::from_pod(&pod).unwrap().uid, "h1");
+        assert_eq!(PodInfo::from_pod(&pod).unwrap().uid, hash);
+    }
+
+    #[test]
+    fn a_pod_cannot_pass_for_another_by_an_annotation() {
+        let victim = "0a1b2c3d-1111-2222-3333-444455556666";
+        for owners in
+            [serde_json::json!([]), serde_json::json!([{"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "n"}])]
+        {
+            let pod: Pod = serde_json::from_value(serde_json::json!({
+                "metadata": {"name": "evil", "uid": "own", "ownerReferences": owners,
+                    "annotations": {"kubernetes.io/config.hash": victim, "kubernetes.io/config.mirror": victim}},
+            }))
+            .unwrap();
+            assert_eq!(PodInfo::from_pod(&pod).unwrap().uid, "own");
+        }
     }
 }

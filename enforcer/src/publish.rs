@@ -1,5 +1,7 @@
 //! Writes this node's `NodePolicyState`: when something in it changed, coalesced, and never because a counter moved.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -7,9 +9,9 @@ use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use stockade_crds::names::{ENFORCER_MANAGER, NODE_POLICY_STATE_KIND, STOCKADE_API_VERSION};
 use stockade_crds::node_policy_state::NodePolicyStateSpec;
 use stockade_crds::{NodePolicyState, NodePolicyStateStatus};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-use crate::identity::NodeIdentity;
+use crate::identity::{self, NodeIdentity, TOKEN_PATH};
 
 /// Changes within this time are written together.
 const COALESCE: Duration = Duration::from_secs(1);
@@ -18,11 +20,12 @@ const RETRY: Duration = Duration::from_secs(1);
 /// See [`RETRY`].
 const MAX_RETRY: Duration = Duration::from_secs(30);
 
-/// Writes each new value of `status`, until its sender is gone.
+/// Writes each new value of `status`, and the last one again when the object has `vanished`, until its sender is gone.
 pub async fn publish(
     states: Api<NodePolicyState>,
     node: NodeIdentity,
     mut status: watch::Receiver<Option<NodePolicyStateStatus>>,
+    vanished: Arc<Notify>,
 ) {
     let mut written = None;
     let mut retry = RETRY;
@@ -42,8 +45,9 @@ pub async fn publish(
                 }
             }
         }
-        if status.changed().await.is_err() {
-            return;
+        tokio::select! {
+            changed = status.changed() => if changed.is_err() { return },
+            () = vanished.notified() => written = None,
         }
         tokio::time::sleep(COALESCE).await;
     }
@@ -68,6 +72,9 @@ async fn write(states: &Api<NodePolicyState>, node: &NodeIdentity, status: &Node
 
 /// The object goes with its node: no blockOwnerDeletion, which would need a right on nodes.
 async fn create(states: &Api<NodePolicyState>, node: &NodeIdentity) -> kube::Result<()> {
+    // The node may have been made anew under its name since the agent started; its token is renewed and says so.
+    let fresh = identity::node_of_token(Path::new(TOKEN_PATH)).ok().filter(|fresh| fresh.name == node.name);
+    let node = fresh.as_ref().unwrap_or(node);
     let owner = node.uid.as_ref().map(|uid| OwnerReference {
         api_version: "v1".into(),
         kind: "Node".into(),

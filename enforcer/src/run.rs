@@ -1,5 +1,6 @@
 //! Puts the parts together: in a cluster, or on one node alone.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,15 +10,16 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
 use serde_json::json;
 use stockade_crds::{NodePolicyState, NodePolicyStateStatus};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::Agent;
 use crate::args::Args;
 use crate::cgroup_watch;
 use crate::cgroups::CgroupTree;
+use crate::detached::Detached;
 use crate::driver::{self, Ended, POLICIES, Wiring};
-use crate::engine::Node;
+use crate::engine::{Node, holds_anything};
 use crate::events::directory::Directory;
 use crate::events::export::Exporter;
 use crate::exporting;
@@ -28,10 +30,14 @@ use crate::lease;
 use crate::metrics::Metrics;
 use crate::population::Known;
 use crate::publish;
+use crate::served_crds;
 use crate::sink::Sink;
-use crate::source::cluster::{self, ClusterView};
-use crate::source::dir;
+use crate::source::cluster::{self, ClusterView, Following};
+use crate::source::dir::{self, Folder};
 use crate::source::last_known::LastKnown;
+
+/// How long the thread that writes events has to write the last ones.
+const LAST_EVENTS: Duration = Duration::from_secs(4);
 
 /// What runs in either case.
 struct Common {
@@ -39,6 +45,7 @@ struct Common {
     judge: Judge,
     last_known: LastKnown,
     readiness: Readiness,
+    metrics: Arc<Metrics>,
     trees: watch::Receiver<CgroupTree>,
     known: Arc<Known>,
     exporting: std::thread::JoinHandle<()>,
@@ -46,26 +53,28 @@ struct Common {
 }
 
 impl Common {
-    fn start(args: &Args, node_name: &str, in_cluster: bool) -> Self {
+    fn start(args: &Args, node_name: &str, in_cluster: bool) -> anyhow::Result<Self> {
+        let sink = Sink::open(args).with_context(|| format!("events cannot be written to {}", args.events))?;
         let stop = CancellationToken::new();
+        stop_on_signal(stop.clone());
         let readiness = Readiness::default();
         readiness.wait_for(POLICIES, "the desired policies are not known yet");
         let metrics = Arc::new(Metrics::default());
-        tokio::spawn(serve_health(args.listen, Health { readiness: readiness.clone(), metrics: Arc::clone(&metrics) }));
+        serve_health(args, &readiness, &metrics);
         let (tree, trees) = watch::channel(CgroupTree::default());
-        tokio::spawn(follow_cgroups(args.cgroup_root.clone(), tree));
+        tokio::spawn(cgroup_watch::follow(args.cgroup_root.clone(), tree));
         let node = Arc::new(Mutex::new(Node::start(args.pin_root.clone(), args.state_dir.clone())));
         let known = Arc::new(Known::default());
         let exporter = Exporter::new(node_name.to_owned(), args.event_kinds, Directory::new(in_cluster));
-        let sink = Sink::open(args);
         let last_known = LastKnown::in_state_dir(&args.state_dir);
         let mut judge = Judge::default();
-        judge.restore(&last_known.load());
+        judge.restore(&last_known.policies().unwrap_or_default());
         let exporting = {
             let (node, known, stop) = (Arc::clone(&node), Arc::clone(&known), stop.clone());
+            let metrics = Arc::clone(&metrics);
             std::thread::spawn(move || exporting::run(&node, exporter, sink, &known, &metrics, &stop))
         };
-        Self { node, judge, last_known, readiness, trees, known, exporting, stop }
+        Ok(Self { node, judge, last_known, readiness, metrics, trees, known, exporting, stop })
     }
 
     /// Drives the agent until the process shall end.
@@ -73,7 +82,7 @@ impl Common {
         self,
         view: watch::Receiver<ClusterView>,
         status: watch::Sender<Option<NodePolicyStateStatus>>,
-    ) -> anyhow::Result<(Ended, Arc<Mutex<Node>>)> {
+    ) -> anyhow::Result<Ended> {
         tokio::spawn(tell_exporter(Arc::clone(&self.known), view.clone(), self.trees.clone()));
         let wiring = Wiring {
             view,
@@ -81,93 +90,108 @@ impl Common {
             status,
             last_known: self.last_known,
             readiness: self.readiness,
+            metrics: self.metrics,
             stop: self.stop.clone(),
         };
-        let ended = driver::drive(Agent::new(Arc::clone(&self.node), self.judge), wiring).await;
+        let ended = driver::drive(Agent::new(self.node, self.judge), wiring).await;
         self.stop.cancel();
         let exporting = self.exporting;
-        let joined = tokio::task::spawn_blocking(move || exporting.join()).await?;
-        anyhow::ensure!(joined.is_ok(), "the thread that writes events has panicked");
-        Ok((ended, self.node))
+        let joined = tokio::task::spawn_blocking(move || exporting.join());
+        match tokio::time::timeout(LAST_EVENTS, joined).await {
+            Ok(joined) => anyhow::ensure!(joined?.is_ok(), "the thread that writes events has panicked"),
+            Err(_) => tracing::error!("the last events could not be written in time: nobody takes them"),
+        }
+        anyhow::ensure!(ended != Ended::SourceGone, "what follows the desired policies has ended");
+        Ok(ended)
     }
 }
 
 /// The agent in a cluster.
 pub async fn in_cluster(args: Args) -> anyhow::Result<()> {
     let identity = identity::node_of_token(Path::new(TOKEN_PATH))?;
-    let common = Common::start(&args, &identity.name, true);
-    stop_on_signal(common.stop.clone());
+    let holder = std::env::var("POD_NAME").unwrap_or_else(|_| identity.name.clone());
     // Watches wait for as long as nothing happens; a request that nobody answers must end.
     let mut config = kube::Config::infer().await.context("no API server is configured")?;
     let watches = Client::try_from(config.clone())?;
     config.read_timeout = Some(Duration::from_secs(10));
+    config.connect_timeout = Some(Duration::from_secs(5));
     let requests = Client::try_from(config)?;
+    let states: Api<NodePolicyState> = Api::all(requests.clone());
 
+    let detached = Detached::in_state_dir(&args.state_dir);
+    if detached.is_of(&holder).context("whether this pod has detached already cannot be read")? {
+        let readiness = Readiness::default();
+        serve_health(&args, &readiness, &Arc::default());
+        return stay_detached(&args, &states, &identity, &readiness).await;
+    }
+    let common = Common::start(&args, &identity.name, true)?;
+    let (node, last_known, readiness) = (Arc::clone(&common.node), common.last_known.clone(), common.readiness.clone());
     let (view, views) = watch::channel(ClusterView::default());
-    let last_known = common.last_known.clone();
+    let vanished = Arc::new(Notify::new());
+    let following =
+        Following { last_known: last_known.clone(), readiness: readiness.clone(), vanished: Arc::clone(&vanished) };
     let name = identity.name.clone();
-    tokio::spawn(async move { cluster::follow(watches, &name, &last_known, view).await });
-    let holder = std::env::var("POD_NAME").unwrap_or_else(|_| identity.name.clone());
-    let leases: Api<Lease> = Api::namespaced(requests.clone(), &args.namespace);
+    tokio::spawn(async move { cluster::follow(watches, &name, following, view).await });
+    tokio::spawn(served_crds::follow(requests.clone(), readiness.clone()));
+    let leases: Api<Lease> = Api::namespaced(requests, &args.namespace);
     let beat = {
-        let (name, stop) = (identity.name.clone(), common.stop.clone());
+        let (name, holder, stop) = (identity.name.clone(), holder.clone(), common.stop.clone());
         tokio::spawn(async move { lease::beat(leases, &name, &holder, stop).await })
     };
     let (status, statuses) = watch::channel(None);
-    let states: Api<NodePolicyState> = Api::all(requests);
-    let publishing = tokio::spawn(publish::publish(states.clone(), identity.clone(), statuses));
+    let publishing = tokio::spawn(publish::publish(states.clone(), identity.clone(), statuses, vanished));
 
-    let stop = common.stop.clone();
-    let (ended, node) = common.drive(views, status).await?;
-    match ended {
-        Ended::Stopped => beat.await?,
-        Ended::Detach => {
-            publishing.abort();
-            detach_and_answer(node, &states, &identity).await?;
-            // The answer stands; nothing may be attached again before the pod is gone.
-            wait_for_end().await;
-        }
+    let ended = common.drive(views, status).await;
+    if !matches!(ended, Ok(Ended::Detach)) {
+        beat.await?;
+        return ended.map(drop);
     }
-    stop.cancel();
-    Ok(())
+    publishing.abort();
+    // Noted first: an agent that is killed from here on goes on with detaching, not with attaching.
+    detached.note(&holder).context("that this pod detaches could not be noted")?;
+    last_known.forget().context("the last known policies could not be removed")?;
+    let detach = move || node.lock().unwrap_or_else(PoisonError::into_inner).detach();
+    tokio::task::spawn_blocking(detach).await??;
+    stay_detached(&args, &states, &identity, &readiness).await
 }
 
-/// The answer to being asked to detach: this node's object goes, because nothing is in force here any more.
-async fn detach_and_answer(
-    node: Arc<Mutex<Node>>,
+/// Gives the answer to being asked to detach, and attaches nothing again for as long as this pod is there.
+async fn stay_detached(
+    args: &Args,
     states: &Api<NodePolicyState>,
     identity: &NodeIdentity,
+    readiness: &Readiness,
 ) -> anyhow::Result<()> {
-    let node = Arc::into_inner(node).context("the kernel engine is still in use")?;
-    tokio::task::spawn_blocking(move || node.into_inner().unwrap_or_else(PoisonError::into_inner).detach()).await??;
-    tracing::info!("everything is detached and unpinned");
-    match states.delete(&identity.name, &kube::api::DeleteParams::default()).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(error)) if error.code == 404 => Ok(()),
-        Err(error) => Err(error).context("the answer could not be given"),
+    const WHY: &str = "everything is detached, as was asked for; another pod of the enforcer attaches it again";
+    readiness.wait_for("detached", WHY);
+    // An agent that was killed while it detached has left the rest to this one.
+    if holds_anything(&args.pin_root) {
+        let (pin_root, state_dir) = (args.pin_root.clone(), args.state_dir.clone());
+        tokio::task::spawn_blocking(move || Node::start(pin_root, state_dir).detach()).await??;
     }
+    // The answer: this node's object goes, because nothing is in force here any more.
+    match states.delete(&identity.name, &kube::api::DeleteParams::default()).await {
+        Err(kube::Error::Api(error)) if error.code == 404 => {}
+        answer => drop(answer.context("the answer could not be given")?),
+    }
+    tracing::info!("everything is detached and unpinned");
+    wait_for_end().await;
+    Ok(())
 }
 
 /// The agent alone, from a folder.
 pub async fn alone(args: Args, policy_dir: std::path::PathBuf) -> anyhow::Result<()> {
     let node_name = args.node_name.clone().unwrap_or_else(host_name);
-    let common = Common::start(&args, &node_name, false);
-    stop_on_signal(common.stop.clone());
+    let last_known = LastKnown::in_state_dir(&args.state_dir).policies().unwrap_or_default();
+    let mut folder = Folder::new(policy_dir.clone(), last_known);
+    folder.read().with_context(|| format!("the policies in {} cannot be read", policy_dir.display()))?;
+    let common = Common::start(&args, &node_name, false)?;
     let (view, views) = watch::channel(ClusterView::default());
     let (found, mut founds) = mpsc::channel(4);
-    dir::read(&policy_dir).with_context(|| format!("the policies in {} cannot be read", policy_dir.display()))?;
+    tokio::spawn(dir::watch(folder, found));
     tokio::spawn(async move {
-        if let Err(error) = dir::watch(policy_dir, found).await {
-            tracing::error!(%error, "the policy folder is no longer followed");
-        }
-    });
-    tokio::spawn(async move {
-        while let Some((desired, unreadable)) = founds.recv().await {
-            for (path, why) in unreadable {
-                tracing::error!("{}: {why}", path.display());
-            }
-            let complete = ClusterView { desired, complete: true, ..ClusterView::default() };
-            if view.send(complete).is_err() {
+        while let Some(desired) = founds.recv().await {
+            if view.send(ClusterView { desired, complete: true, ..ClusterView::default() }).is_err() {
                 return;
             }
         }
@@ -180,6 +204,7 @@ pub async fn alone(args: Args, policy_dir: std::path::PathBuf) -> anyhow::Result
 /// Detaches what any agent has left, without being one.
 pub fn detach(args: &Args) -> anyhow::Result<()> {
     Node::start(args.pin_root.clone(), args.state_dir.clone()).detach()?;
+    LastKnown::in_state_dir(&args.state_dir).forget()?;
     println!("everything of Stockade is detached from this node's kernel and unpinned");
     Ok(())
 }
@@ -197,14 +222,26 @@ async fn show_status(
             continue;
         }
         let mut line = json!({"node_name": node, "node_policy_state": status});
-        if let Err(error) = tokio::fs::write(&file, format!("{line:#}\n")).await {
+        // Whole or not at all: whoever reads it meanwhile reads the one before.
+        let part = file.with_extension("json.part");
+        let written = async {
+            if let Some(folder) = file.parent() {
+                tokio::fs::create_dir_all(folder).await?;
+            }
+            tokio::fs::write(&part, format!("{line:#}\n")).await?;
+            tokio::fs::rename(&part, &file).await
+        };
+        if let Err(error) = written.await {
             tracing::error!(%error, file = %file.display(), "the status file could not be written");
         }
         // What the node can do does not change: in the file, not on every line.
         if let Some(state) = line.get_mut("node_policy_state").and_then(serde_json::Value::as_object_mut) {
             state.remove("facts");
         }
-        println!("{line}");
+        // Whether anybody reads it is not the agent's concern.
+        if let Err(error) = writeln!(std::io::stdout().lock(), "{line}") {
+            tracing::debug!(%error, "the status could not be shown");
+        }
         shown = status;
     }
 }
@@ -227,16 +264,14 @@ async fn tell_exporter(
     }
 }
 
-async fn serve_health(listen: std::net::SocketAddr, health: Health) {
-    if let Err(error) = health.serve(listen).await {
-        tracing::error!(%error, %listen, "health and metrics are not served");
-    }
-}
-
-async fn follow_cgroups(root: std::path::PathBuf, trees: watch::Sender<CgroupTree>) {
-    if let Err(error) = cgroup_watch::follow(root, trees).await {
-        tracing::error!(%error, "cgroups are no longer followed: new pods are held to the strictest set");
-    }
+fn serve_health(args: &Args, readiness: &Readiness, metrics: &Arc<Metrics>) {
+    let health = Health { readiness: readiness.clone(), metrics: Arc::clone(metrics) };
+    let listen = args.listen;
+    tokio::spawn(async move {
+        if let Err(error) = health.serve(listen).await {
+            tracing::error!(%error, %listen, "health and metrics are not served");
+        }
+    });
 }
 
 fn stop_on_signal(stop: CancellationToken) {

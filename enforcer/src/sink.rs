@@ -1,6 +1,9 @@
 //! Where events go: JSON lines to stdout or to a rotated file. What cannot be written is counted.
 
+use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use file_rotate::compression::Compression;
 use file_rotate::suffix::AppendCount;
@@ -19,16 +22,23 @@ pub struct Sink {
 
 impl Sink {
     /// Opens what the arguments name.
-    #[must_use]
-    pub fn open(args: &Args) -> Self {
+    pub fn open(args: &Args) -> io::Result<Self> {
         let out: Box<dyn Write + Send> = if args.events == "-" {
             Box::new(BufWriter::new(io::stdout()))
         } else {
             let limit = ContentLimit::BytesSurpassed(args.events_max_mib.max(1) * 1024 * 1024);
             let files = AppendCount::new(args.events_max_files);
-            Box::new(FileRotate::new(&args.events, files, limit, Compression::None, None))
+            // Arguments of programs are in it: for the owner's eyes.
+            let mut options = OpenOptions::new();
+            options.read(true).create(true).append(true).mode(0o600);
+            // The rotation neither says why it cannot open a file nor survives a folder that it cannot make.
+            if let Some(folder) = Path::new(&args.events).parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            options.open(&args.events)?;
+            Box::new(FileRotate::new(&args.events, files, limit, Compression::None, Some(options)))
         };
-        Self::to(out)
+        Ok(Self::to(out))
     }
 
     /// Writes to `out`.
@@ -89,6 +99,22 @@ mod tests {
         let mut sink = Sink::to(Box::new(Full));
         sink.write(&serde_json::json!({"process_exec": {}}));
         assert_eq!(sink.counts(), (0, 1));
+    }
+
+    #[test]
+    fn an_event_file_is_the_owners_and_one_that_cannot_be_made_is_an_error() {
+        use std::os::unix::fs::PermissionsExt;
+
+        use clap::Parser;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log/events.json");
+        let args = |path: &Path| Args::parse_from(["stockade-enforcer", "--events", path.to_str().unwrap()]);
+        let mut sink = Sink::open(&args(&path)).unwrap();
+        sink.write(&serde_json::json!({"a": 1}));
+        sink.flush();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"a\":1}\n");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(Sink::open(&args(&path.join("below-a-file"))).is_err());
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub type PolicyKey = String;
 /// Everything that the agent has been told to make true, and whom it is about.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Desired {
+    /// Files that hold policies and cannot be read: name → why. What they held before is in `policies` still.
+    pub unreadable: BTreeMap<String, String>,
     /// The raw objects.
     pub policies: BTreeMap<PolicyKey, Value>,
     /// The node's pods, by uid.

@@ -21,6 +21,12 @@ impl Clock {
         Self { offset: nanos(ClockId::Realtime) - nanos(ClockId::Boottime) }
     }
 
+    /// The time of day now.
+    #[must_use]
+    pub fn time_of_day(self) -> String {
+        format!("{:.9}", Timestamp::now())
+    }
+
     /// RFC 3339 with nanoseconds, in UTC.
     #[must_use]
     pub fn at(self, boot_ns: u64) -> String {

@@ -38,6 +38,18 @@ impl Directory {
         Self { in_cluster, ..Self::default() }
     }
 
+    /// Whether anybody tells the names of pods.
+    #[must_use]
+    pub fn names_pods(&self) -> bool {
+        self.in_cluster
+    }
+
+    /// Whether this cgroup is, or was, a pod's.
+    #[must_use]
+    pub fn knows(&self, cgroup: u64) -> bool {
+        self.cgroups.contains_key(&cgroup)
+    }
+
     /// Takes in the tree as it is now.
     pub fn set_cgroups(&mut self, tree: &CgroupTree) {
         let gone = self.cgroups.len().saturating_sub(REMEMBERED);
@@ -60,6 +72,9 @@ impl Directory {
     /// Whose a process is that was executed in `cgroup`, below the kubelet's root or not.
     #[must_use]
     pub fn identify(&self, cgroup: u64, scope_cgroup: u64) -> Identity {
+        if cgroup == 0 {
+            return Identity::Unknown("its exec was not seen, and nothing says which cgroup it is in");
+        }
         let known = self.cgroups.get(&cgroup).or_else(|| self.cgroups.get(&scope_cgroup));
         match known {
             None if scope_cgroup == 0 => Identity::Host,

@@ -1,14 +1,16 @@
 //! Binaries and arguments of running processes: for people's eyes. Verdicts never ask it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
 
 use base64::Engine;
 use serde_json::{Value, json};
-use stockade_enforcer_common::event::ExecEvent;
+use stockade_enforcer_common::event::{EXEC_ARGS_CUT, EXEC_FORKED, EXEC_PATH_UNKNOWN, ExecEvent};
 use stockade_enforcer_common::process::ProcessId;
 
 use super::clock::Clock;
 use super::directory::{Directory, Identity, insert};
+use super::procfs;
 
 /// An image of a process: what an exec made of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +21,22 @@ pub struct Image {
     pub binary: String,
     /// Its arguments without the first, joined by blanks, those with blanks in quotes.
     pub arguments: String,
+    /// Binary or arguments are what `/proc` said later.
+    pub from_proc: bool,
+}
+
+impl Image {
+    /// Upstream's words for how the image was learnt of.
+    fn flags(&self, process: ProcessId) -> String {
+        let has = |flag: u16| self.exec.header.flags & flag != 0;
+        let words = [
+            (true, if self.exec.process == process && !has(EXEC_FORKED) { "execve" } else { "clone" }),
+            (self.from_proc, "procFS"),
+            (has(EXEC_ARGS_CUT), "truncArgs"),
+            (has(EXEC_PATH_UNKNOWN), "errorFilename"),
+        ];
+        words.into_iter().filter(|(is, _)| *is).map(|(_, word)| word).collect::<Vec<_>>().join(" ")
+    }
 }
 
 /// Images by their id; those that ended are kept for a while, because events refer to parents.
@@ -30,6 +48,8 @@ pub struct Processes {
 
 /// So many images of ended processes are remembered.
 const REMEMBERED: usize = 8192;
+/// Beyond so many more it is asked whether they live.
+const LIVE: usize = 16_384;
 
 impl Processes {
     /// Takes in an exec.
@@ -52,6 +72,39 @@ impl Processes {
             if let Some(oldest) = self.ended.pop_front() {
                 self.images.remove(&oldest);
             }
+        }
+    }
+
+    /// Looks up in `/proc` what `image` is, unless it is known: `process` runs it, in `cgroup`, which is registered below
+    /// `scope_cgroup`.
+    pub fn learn(&mut self, process: ProcessId, image: ProcessId, cgroup: u64, scope_cgroup: u64) {
+        if self.images.contains_key(&image) {
+            return;
+        }
+        let proc = Path::new("/proc");
+        let Some(found) = procfs::look_up(proc, image).or_else(|| procfs::look_up(proc, process)) else { return };
+        let exec = ExecEvent { process: image, cgroup, scope_cgroup, uid: found.uid, ..ExecEvent::default() };
+        self.images.insert(image, Image { exec, binary: found.binary, arguments: found.arguments, from_proc: true });
+    }
+
+    /// Whose process `image` is; `None` when the image is not known.
+    #[must_use]
+    pub fn identity(&self, image: ProcessId, directory: &Directory) -> Option<Identity> {
+        let image = self.images.get(&image)?;
+        Some(directory.identify(image.exec.cgroup, image.exec.scope_cgroup))
+    }
+
+    /// Forgets images whose end was not seen because events were lost, when there are many; `lives` says whether a pid is
+    /// somebody's.
+    pub fn prune(&mut self, lives: impl Fn(u32) -> bool) {
+        if self.images.len() <= LIVE + REMEMBERED {
+            return;
+        }
+        let ended = &self.ended;
+        let kept: BTreeSet<ProcessId> = ended.iter().copied().collect();
+        self.images.retain(|id, _| kept.contains(id) || lives(id.tgid));
+        while self.images.len() > 2 * (LIVE + REMEMBERED) {
+            self.images.pop_first();
         }
     }
 
@@ -83,8 +136,10 @@ impl Processes {
         insert(&mut described, "uid", json!(image.exec.uid));
         insert(&mut described, "binary", json!(image.binary));
         insert(&mut described, "arguments", json!(image.arguments));
-        insert(&mut described, "flags", json!(if image.exec.process == process { "execve" } else { "clone" }));
-        insert(&mut described, "parent_exec_id", json!(exec_id(describe.node, image.exec.parent)));
+        insert(&mut described, "flags", json!(image.flags(process)));
+        if image.exec.parent != ProcessId::default() {
+            insert(&mut described, "parent_exec_id", json!(exec_id(describe.node, image.exec.parent)));
+        }
         identify(&mut described, describe.directory.identify(image.exec.cgroup, image.exec.scope_cgroup));
         described
     }
@@ -146,8 +201,8 @@ mod tests {
     }
 
     fn image(process: ProcessId, previous: ProcessId, binary: &str) -> Image {
-        let exec = ExecEvent { process, previous, ..ExecEvent::default() };
-        Image { exec, binary: binary.into(), arguments: String::new() }
+        let exec = ExecEvent { process, previous, cgroup: 1, ..ExecEvent::default() };
+        Image { exec, binary: binary.into(), arguments: String::new(), from_proc: false }
     }
 
     #[test]
@@ -172,6 +227,40 @@ mod tests {
             processes.end(id(n, 1));
         }
         assert_eq!(processes.len(), REMEMBERED);
+    }
+
+    #[test]
+    fn images_whose_end_was_lost_do_not_pile_up() {
+        let mut processes = Processes::default();
+        for n in 0..(LIVE + REMEMBERED + 100) as u64 {
+            processes.exec(image(id(n + 1, u32::try_from(n).unwrap() + 1), ProcessId::default(), "/bin/true"));
+        }
+        processes.prune(|tgid| tgid <= 10);
+        assert_eq!(processes.len(), 10);
+    }
+
+    #[test]
+    fn an_image_whose_exec_was_not_seen_is_looked_up() {
+        let mut processes = Processes::default();
+        let this = id(u64::MAX, std::process::id());
+        processes.learn(this, this, 7, 0);
+        let directory = Directory::default();
+        let described =
+            processes.describe(this, this, &Describe { node: "n1", clock: Clock::now(), directory: &directory });
+        assert_eq!(described["flags"], "execve procFS");
+        assert_eq!(described["binary"], std::env::current_exe().unwrap().to_string_lossy().into_owned());
+        assert!(described.get("parent_exec_id").is_none());
+    }
+
+    #[test]
+    fn what_is_cut_says_so() {
+        let mut processes = Processes::default();
+        let mut cut = image(id(5, 7), id(1, 7), "");
+        cut.exec.header.flags = EXEC_ARGS_CUT | EXEC_PATH_UNKNOWN;
+        processes.exec(cut);
+        let directory = Directory::default();
+        let describe = Describe { node: "n1", clock: Clock::now(), directory: &directory };
+        assert_eq!(processes.describe(id(5, 7), id(5, 7), &describe)["flags"], "execve truncArgs errorFilename");
     }
 
     #[test]
