@@ -7,6 +7,7 @@ pub mod demo;
 mod kubectl;
 mod operator;
 mod rig;
+pub mod trouble;
 mod wait;
 
 pub use api_server::{ApiServer, Namespace};

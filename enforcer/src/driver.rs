@@ -132,6 +132,7 @@ impl Kept {
 impl Wiring {
     fn say(&self, round: Round) {
         self.metrics.show_status(&round.status);
+        let refused = round.down.as_ref().is_some_and(|trouble| trouble.reason == Reason::SecondEnforcer);
         match round.down {
             None => self.readiness.ready(KERNEL),
             Some(Trouble { reason, message }) => {
@@ -145,7 +146,10 @@ impl Wiring {
             }
         }
         self.readiness.ready(POLICIES);
-        self.status.send_replace(Some(round.status));
+        // The node's state is the first enforcer's to tell.
+        if !refused {
+            self.status.send_replace(Some(round.status));
+        }
     }
 }
 
@@ -363,8 +367,15 @@ mod tests {
             let down = Some(Trouble { reason, message: "why".into() });
             let mut running = start_with(Fake { down, ..Fake::default() });
             running.view.send_replace(desired(policy(1, &good())));
-            running.status.wait_for(Option::is_some).await.unwrap();
             let line = format!("kernel: {reason}: why\n");
+            while !(running.readiness.reasons() + &running.readiness.notes()).contains(&line) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            if ready {
+                running.status.wait_for(Option::is_some).await.unwrap();
+            } else {
+                assert!(running.status.borrow().is_none(), "what the node's state says is the first enforcer's");
+            }
             let (reasons, notes) = (running.readiness.reasons(), running.readiness.notes());
             assert_eq!(if ready { notes } else { reasons.clone() }, line);
             assert_eq!(reasons.is_empty(), ready);

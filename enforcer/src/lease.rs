@@ -19,16 +19,22 @@ const RESTART_SECONDS: i32 = 180;
 /// The last beat must fit into the time that a pod has to end.
 const LAST_BEAT: Duration = Duration::from_secs(8);
 
-/// Renews the Lease until `stop`, then once more for the time of a restart.
-pub async fn beat(leases: Api<Lease>, node: &str, holder: &str, stop: CancellationToken) {
+/// Renews the Lease until `stop`, then once more for the time of a restart. Not while this agent is not
+/// `in_charge`, because another one works on this node: the Lease is that one's.
+pub async fn beat(leases: Api<Lease>, node: &str, holder: &str, in_charge: impl Fn() -> bool, stop: CancellationToken) {
     loop {
-        if let Err(error) = renew(&leases, node, holder, ALIVE_SECONDS).await {
+        if in_charge()
+            && let Err(error) = renew(&leases, node, holder, ALIVE_SECONDS).await
+        {
             tracing::warn!(%error, "the node's Lease could not be renewed");
         }
         tokio::select! {
             () = stop.cancelled() => break,
             () = tokio::time::sleep(next_beat(node)) => {}
         }
+    }
+    if !in_charge() {
+        return;
     }
     match tokio::time::timeout(LAST_BEAT, renew(&leases, node, holder, RESTART_SECONDS)).await {
         Ok(Ok(_)) => {}

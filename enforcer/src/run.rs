@@ -9,7 +9,7 @@ use anyhow::Context;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
 use serde_json::json;
-use stockade_crds::{NodePolicyState, NodePolicyStateStatus};
+use stockade_crds::{NodePolicyState, NodePolicyStateStatus, Reason};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +26,7 @@ use crate::exporting;
 use crate::health::{Health, Readiness};
 use crate::identity::{self, NodeIdentity, TOKEN_PATH};
 use crate::judged::Judge;
+use crate::kernel::Kernel;
 use crate::lease;
 use crate::metrics::Metrics;
 use crate::population::Known;
@@ -136,7 +137,8 @@ pub async fn in_cluster(args: Args) -> anyhow::Result<()> {
     let leases: Api<Lease> = Api::namespaced(requests, &args.namespace);
     let beat = {
         let (name, holder, stop) = (identity.name.clone(), holder.clone(), common.stop.clone());
-        tokio::spawn(async move { lease::beat(leases, &name, &holder, stop).await })
+        let node = Arc::clone(&common.node);
+        tokio::spawn(async move { lease::beat(leases, &name, &holder, || is_in_charge(&node), stop).await })
     };
     let (status, statuses) = watch::channel(None);
     let publishing = tokio::spawn(publish::publish(states.clone(), identity.clone(), statuses, vanished));
@@ -280,6 +282,11 @@ fn stop_on_signal(stop: CancellationToken) {
         tracing::info!("ending; what is pinned stays in force");
         stop.cancel();
     });
+}
+
+/// Whether no other enforcer holds this node. One that is busy with its kernel holds it itself.
+fn is_in_charge(node: &Mutex<Node>) -> bool {
+    node.try_lock().map_or(true, |node| node.down().is_none_or(|trouble| trouble.reason != Reason::SecondEnforcer))
 }
 
 /// SIGTERM or SIGINT.

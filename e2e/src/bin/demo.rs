@@ -1,28 +1,24 @@
 //! Shows what Stockade does, on the cluster that `cargo xtask demo` has brought up.
+//!
+//! `stockade-demo [FIRST]` goes on from that step on a cluster that was left up (`cargo xtask demo --keep`), and
+//! `stockade-demo trouble [FIRST]` plays what goes wrong: for who changes a step and does not want to wait for the others.
 
-use std::{process::ExitCode, time::Instant};
+use std::process::ExitCode;
 
-use anyhow::Result;
-use stockade_e2e::demo::{STEPS, Stage};
+use anyhow::{Context, Result};
+use stockade_e2e::{
+    demo::{self, Stage},
+    trouble,
+};
 
 fn main() -> Result<ExitCode> {
-    let stage = Stage::new()?;
-    let mut shown = Vec::new();
-    for (number, step) in (1..).zip(STEPS) {
-        println!("\n== {number}. {} ==", step.title);
-        let started = Instant::now();
-        let result = (step.run)(&stage);
-        shown.push((number, step.title, started.elapsed(), result.is_ok()));
-        if let Err(error) = result {
-            eprintln!("\nstep {number} differs from what it promises: {error:#}");
-            // What follows builds on it, and would only repeat the complaint.
-            break;
-        }
-    }
-    println!("\n== shown ==");
-    for (number, title, took, ok) in &shown {
-        println!("{} {number}. {title} ({:.0} s)", if *ok { "✓" } else { "✗" }, took.as_secs_f32());
-    }
-    let all = shown.len() == STEPS.len() && shown.iter().all(|(.., ok)| *ok);
-    Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let mut args = std::env::args().skip(1).peekable();
+    let steps = match args.next_if_eq("trouble") {
+        Some(_) => trouble::STEPS.as_slice(),
+        None => demo::STEPS.as_slice(),
+    };
+    let first: usize = args.next().map_or(Ok(1), |first| first.parse()).context("the first step is a number")?;
+    let rest = first.checked_sub(1).and_then(|skipped| steps.get(skipped..)).context("there is no such step")?;
+    let good = demo::play(&Stage::new()?, rest, first);
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -4,24 +4,18 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{
-    Stage,
-    files::{enforcer_on, unchanged},
-};
+use super::{Stage, enforcer_on};
 
-/// Writes without pause; what goes through is noted where no policy looks.
-const LOOP: &str = r#"i=0; while [ ! -e /tmp/stop ]; do i=$((i+1)); (echo forged >> /srv/ledger/book) 2> /dev/null && echo $i >> /tmp/went-through; echo $i > /tmp/tries; done"#;
+/// Writes without pause; what goes through is noted where no policy looks. Each try is a line of its own: a file that is
+/// written anew is empty for a moment.
+const LOOP: &str = r#"while [ ! -e /tmp/stop ]; do (echo forged >> /srv/ledger/book) 2> /dev/null && echo forged >> /tmp/went-through; echo tried >> /tmp/tries; done"#;
 
-const PODS: [&str; 2] = ["till-1", "till-2"];
+/// The pods that the policy is about, one on each node.
+pub(crate) const PODS: [&str; 2] = ["till-1", "till-2"];
 
 /// Edits the policy, kills agents and upgrades them while pods write without pause.
 pub fn edits_leave_no_gap(stage: &Stage) -> Result<()> {
-    stage.say("in both pods, a loop writes without pause");
-    for pod in PODS {
-        stage.expect(&format!(
-            "kubectl exec -n shop {pod} -- sh -c 'rm -f /tmp/stop; echo '\"'\"'{LOOP}'\"'\"' > /tmp/loop; nohup sh /tmp/loop > /dev/null 2>&1 &'"
-        ))?;
-    }
+    start_loops(stage)?;
     stage.say("an edit: another path, another message");
     while_writing(stage, || {
         stage.expect("kubectl apply -f e2e/demo/ledger-edited.yaml")?;
@@ -55,18 +49,36 @@ pub fn edits_leave_no_gap(stage: &Stage) -> Result<()> {
         ensure!(wanted.lines().all(|tag| images.contains(tag.trim_matches('"'))), "not the new images:\n{images}");
         ready(stage, "ledger")
     })?;
-    for pod in PODS {
-        stage.expect(&format!("kubectl exec -n shop {pod} -- touch /tmp/stop"))?;
-    }
+    stop_loops(stage)?;
     monitor_and_back(stage)
 }
 
+/// Starts a loop in both pods, in a session of its own: it must not end with the terminal that starts it.
+pub(crate) fn start_loops(stage: &Stage) -> Result<()> {
+    stage.say("in both pods, a loop writes without pause");
+    for pod in PODS {
+        stage.expect(&format!("kubectl exec -n shop {pod} -- sh -c 'rm -f /tmp/stop /tmp/tries /tmp/went-through'"))?;
+        stage.expect(&format!("kubectl exec -n shop {pod} -- setsid sh -c '({LOOP}) > /dev/null 2>&1 &'"))?;
+    }
+    Ok(())
+}
+
+/// Ends them.
+pub(crate) fn stop_loops(stage: &Stage) -> Result<()> {
+    for pod in PODS {
+        stage.expect(&format!("kubectl exec -n shop {pod} -- touch /tmp/stop"))?;
+    }
+    Ok(())
+}
+
 /// Runs `change` and checks that the loops went on all the while, with no write going through.
-fn while_writing(stage: &Stage, change: impl FnOnce() -> Result<()>) -> Result<()> {
-    let before = PODS.map(|pod| tries(stage, pod));
+pub(crate) fn while_writing(stage: &Stage, change: impl FnOnce() -> Result<()>) -> Result<()> {
+    let mut before = Vec::new();
+    for pod in PODS {
+        before.push((tries(stage, pod)?, book(stage, pod)?));
+    }
     change()?;
-    for (pod, before) in PODS.into_iter().zip(before) {
-        let before = before?;
+    for (pod, (before, text)) in PODS.into_iter().zip(before) {
         // The change may be over before a loop on an emulated processor has come round.
         let mut after = tries(stage, pod)?;
         for _ in 0..100 {
@@ -80,20 +92,34 @@ fn while_writing(stage: &Stage, change: impl FnOnce() -> Result<()>) -> Result<(
         let went = stage.quietly(&format!("kubectl exec -n shop {pod} -- cat /tmp/went-through"))?;
         ensure!(!went.success, "writes of {pod} went through: {}", went.stdout);
         println!("  {pod}: {} forbidden writes tried meanwhile, none went through", after - before);
-        unchanged(stage, pod)?;
+        let now = book(stage, pod)?;
+        ensure!(now == text, "the file of {pod} was {text:?} and is {now:?}");
     }
     Ok(())
 }
 
+/// What is in the file that nobody may write.
+fn book(stage: &Stage, pod: &str) -> Result<String> {
+    stage.quietly(&format!("kubectl exec -n shop {pod} -- cat /srv/ledger/book"))?.ok()
+}
+
+/// How often the loop has tried; it may have just been started.
 fn tries(stage: &Stage, pod: &str) -> Result<u64> {
-    let output = stage.quietly(&format!(
-        "for i in 1 2 3 4 5 6 7 8 9 10; do n=$(kubectl exec -n shop {pod} -- cat /tmp/tries 2> /dev/null); [ -n \"$n\" ] && break; done; echo $n"
-    ))?;
-    output.stdout.trim().parse().with_context(|| format!("the loop in {pod} has not begun: {}", output.stderr))
+    let line = format!("kubectl exec -n shop {pod} -- wc -l /tmp/tries");
+    let mut output = stage.quietly(&line)?;
+    for _ in 0..20 {
+        if output.success {
+            break;
+        }
+        thread::sleep(Duration::from_millis(500));
+        output = stage.quietly(&line)?;
+    }
+    let count = output.stdout.split_whitespace().next().unwrap_or_default();
+    count.parse().with_context(|| format!("the loop in {pod} has not begun: {}", output.stderr))
 }
 
 /// Waits until the status is about the policy as it is now, and says that it is Ready.
-pub(super) fn ready(stage: &Stage, policy: &str) -> Result<()> {
+pub(crate) fn ready(stage: &Stage, policy: &str) -> Result<()> {
     stage
         .expect(&format!("kubectl wait -n shop --for=condition=Ready tracingpoliciesnamespaced/{policy} --timeout=3m"))
         .map(drop)

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Stage, edits::ready};
+use super::{Stage, ready};
 
 /// Connects to the API server's service by both of its spellings, in a pod that may and in one that may not.
 pub fn an_address_is_a_value_not_a_family(stage: &Stage) -> Result<()> {

@@ -5,9 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{Stage, stage::at};
+use super::{PODS, Stage, stage::at};
 
-const PODS: [&str; 2] = ["till-1", "till-2"];
 const DENIED: &str = "Operation not permitted";
 
 /// Applies the policy and waits for it.
@@ -51,14 +50,14 @@ pub fn forbidden_writes_fail_and_are_reported(stage: &Stage) -> Result<()> {
 }
 
 /// The file of a pod holds what was written before the policy came.
-pub(super) fn unchanged(stage: &Stage, pod: &str) -> Result<()> {
+fn unchanged(stage: &Stage, pod: &str) -> Result<()> {
     let text = stage.expect(&format!("kubectl exec -n shop {pod} -- cat /srv/ledger/book"))?;
     ensure!(text == "opened\n", "the file of {pod} has changed:\n{text}");
     Ok(())
 }
 
 /// The name of the enforcer's pod on a node.
-pub(super) fn enforcer_on(stage: &Stage, node: &str) -> Result<String> {
+pub(crate) fn enforcer_on(stage: &Stage, node: &str) -> Result<String> {
     let name = stage
         .quietly(&format!(
             "kubectl get pods -n stockade-system -l app.kubernetes.io/component=enforcer \

@@ -12,7 +12,9 @@ mod removal;
 mod stage;
 
 pub use edits::edits_leave_no_gap;
+pub(crate) use edits::{PODS, ready, start_loops, stop_loops, while_writing};
 pub use egress::an_address_is_a_value_not_a_family;
+pub(crate) use files::enforcer_on;
 pub use files::{forbidden_writes_fail_and_are_reported, the_policy_is_enforced_on_both_nodes};
 pub use install::the_chart_installs_without_privileges;
 pub use partial::a_node_that_cannot_is_named;
@@ -20,7 +22,30 @@ pub use refusals::ambiguous_policies_are_refused;
 pub use removal::deleting_leaves_nothing_behind;
 pub use stage::Stage;
 
+use std::time::Instant;
+
 use anyhow::Result;
+
+/// Plays `steps`, numbered from `first`, and says at the end what was shown. Whether all went as promised.
+pub fn play(stage: &Stage, steps: &[Step], first: usize) -> bool {
+    let mut shown = Vec::new();
+    for (number, step) in (first..).zip(steps) {
+        println!("\n== {number}. {} ==", step.title);
+        let started = Instant::now();
+        let result = (step.run)(stage);
+        shown.push((number, step.title, started.elapsed(), result.is_ok()));
+        if let Err(error) = result {
+            eprintln!("\nstep {number} differs from what it promises: {error:#}");
+            // What follows builds on it, and would only repeat the complaint.
+            break;
+        }
+    }
+    println!("\n== shown ==");
+    for (number, title, took, ok) in &shown {
+        println!("{} {number}. {title} ({:.0} s)", if *ok { "✓" } else { "✗" }, took.as_secs_f32());
+    }
+    shown.len() == steps.len() && shown.iter().all(|(.., ok)| *ok)
+}
 
 /// One step: what it shows, and how.
 #[derive(Debug, Clone, Copy)]

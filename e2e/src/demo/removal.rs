@@ -21,7 +21,7 @@ fn line(node: &str) -> String {
 pub(super) fn note_what_is_loaded(stage: &Stage) -> Result<()> {
     for node in NODES {
         let loaded = stage.quietly(&line(node))?.ok()?;
-        stage.remember(node, loaded);
+        stage.remember(node, &loaded)?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Where the steps are played: commands as a person would type them, shown with their output.
 
 use std::{
-    cell::RefCell,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -17,15 +17,13 @@ use crate::{Output, Rig};
 pub struct Stage {
     rig: Rig,
     root: PathBuf,
-    /// What must be the same again at the end; see [`Stage::remember`].
-    remembered: RefCell<Vec<(String, String)>>,
 }
 
 impl Stage {
     /// The rig that this was started in.
     pub fn new() -> Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("a crate without a parent folder")?;
-        Ok(Self { rig: Rig::from_env()?, root: root.to_path_buf(), remembered: RefCell::default() })
+        Ok(Self { rig: Rig::from_env()?, root: root.to_path_buf() })
     }
 
     /// Says something about what follows.
@@ -92,18 +90,23 @@ impl Stage {
         })
     }
 
-    /// Keeps a text for a later step.
-    pub fn remember(&self, what: &str, text: String) {
-        let mut remembered = self.remembered.borrow_mut();
-        remembered.retain(|(known, _)| known != what);
-        remembered.push((what.to_owned(), text));
+    /// Keeps a text for a later step, or a later run that goes on with one.
+    pub fn remember(&self, what: &str, text: &str) -> Result<()> {
+        Ok(fs::write(self.note(what), text)?)
     }
 
     /// What an earlier step kept.
     pub fn recall(&self, what: &str) -> Result<String> {
-        let remembered = self.remembered.borrow();
-        let found = remembered.iter().find(|(known, _)| known == what);
-        found.map(|(_, text)| text.clone()).with_context(|| format!("no earlier step has noted {what}"))
+        fs::read_to_string(self.note(what)).with_context(|| format!("no earlier step has noted {what}"))
+    }
+
+    /// The run's folder, `$RIG` in commands.
+    pub fn dir(&self) -> &Path {
+        self.rig.dir()
+    }
+
+    fn note(&self, what: &str) -> PathBuf {
+        self.rig.dir().join(format!("{what}.note"))
     }
 }
 

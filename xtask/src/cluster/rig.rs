@@ -3,6 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     fs::{self, File},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -208,15 +209,25 @@ impl Rig {
         ControlPlane { sandbox: self.sandbox(), fixture: &self.fixture, pki, dir: &self.dir }
     }
 
-    /// `kubectl`, `helm` and an `ssh` that knows the nodes, for people and tests.
+    /// `kubectl`, `helm`, an `ssh` that knows the nodes and a `rig` that ends and starts parts of it, for people and tests.
     fn link_tools(&self) -> Result<()> {
         let bin = self.dir.join("bin");
         let tools = [("kubectl", self.fixture.program("kubectl")), ("helm", self.fixture.tools().join("helm"))];
         for (name, program) in tools {
             std::os::unix::fs::symlink(program, bin.join(name))?;
         }
+        write_rig(&self.dir, &bin.join("rig"))?;
         node::write_ssh(&self.dir, &bin.join("ssh"))
     }
+}
+
+/// Makes a program that is `cargo xtask cluster` for this rig.
+fn write_rig(dir: &Path, program: &Path) -> Result<()> {
+    let xtask = std::env::current_exe().context("where is this program?")?;
+    let run = dir.file_name().context("a rig without a name")?.to_string_lossy();
+    fs::write(program, format!("#!/bin/sh\nexec '{}' cluster --run '{run}' \"$@\"\n", xtask.display()))?;
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755))?;
+    Ok(())
 }
 
 /// Keeps a second run from bringing up the same rig; the kernel releases it with the process.

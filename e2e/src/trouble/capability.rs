@@ -1,0 +1,31 @@
+//! A value of the chart takes away what the agent cannot do without.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::ledger_is_enforced;
+use crate::demo::{Stage, ready};
+
+/// Upgrades to an enforcer that may not load programs, and back.
+pub(super) fn a_missing_capability_is_named(stage: &Stage) -> Result<()> {
+    ledger_is_enforced(stage)?;
+    stage.expect(
+        "helm upgrade stockade charts/stockade --namespace stockade-system --reuse-values \
+         --set-json 'enforcer.capabilities=[\"PERFMON\",\"SYS_PTRACE\",\"DAC_READ_SEARCH\",\"SYS_RESOURCE\"]'",
+    )?;
+    let says = "kubectl get nodepolicystates -o jsonpath='{range .items[*]}{.metadata.name} {range .status.conditions[*]}{.type} {.status} {.reason} {.message}; {end}{\"\\n\"}{end}'";
+    let named = stage.until(says, Duration::from_secs(180), |output| output.stdout.contains("MissingCapability"))?;
+    ensure!(named.stdout.contains("CAP_BPF"), "it does not say which capability: {}", named.stdout);
+    stage.say("what is pinned goes on");
+    for pod in crate::demo::PODS {
+        let write = format!("kubectl exec -n shop {pod} -- sh -c 'echo forged >> /srv/ledger/book'");
+        stage.refuse(&write, &["Operation not permitted"])?;
+    }
+    stage.say("no container is started again and again");
+    let restarts = stage.expect("kubectl get pods -n stockade-system -l app.kubernetes.io/component=enforcer -o jsonpath='{range .items[*]}{.metadata.name} {.status.containerStatuses[0].restartCount}{\"\\n\"}{end}'")?;
+    ensure!(restarts.lines().any(|line| line.ends_with(" 0")), "every agent was restarted: {restarts}");
+    stage.expect("helm rollback stockade --namespace stockade-system")?;
+    stage.expect("kubectl rollout status -n stockade-system daemonset/stockade-enforcer --timeout=10m")?;
+    ready(stage, "ledger")
+}

@@ -1,0 +1,29 @@
+//! Stockade is taken away.
+
+use anyhow::{Result, ensure};
+
+use crate::demo::Stage;
+
+/// Uninstalls while one node is dead.
+pub(super) fn uninstalling_leaves_nothing_in_the_kernel(stage: &Stage) -> Result<()> {
+    let output = stage.run("helm uninstall stockade --namespace stockade-system --wait --timeout 10m")?;
+    ensure!(output.success, "helm uninstall failed");
+    let said = output.stdout + &output.stderr;
+    for words in
+        ["node-1: nothing of Stockade is left in its kernel", "did not answer", "node-2", "stockade-enforcer --detach"]
+    {
+        ensure!(said.contains(words), "helm uninstall does not say {words:?}:\n{said}");
+    }
+    let pinned = stage.expect(
+        "ssh node-1 'find /sys/fs/bpf/stockade -mindepth 1 2> /dev/null; bpftool prog list | grep -c stockade; true'",
+    )?;
+    ensure!(pinned.trim() == "0", "left on node-1: {pinned}");
+    stage.expect("kubectl exec -n shop till-1 -- sh -c 'echo closed >> /srv/ledger/book'")?;
+    stage.say("the policies are the users' and stay");
+    stage.expect("kubectl get tracingpoliciesnamespaced -n shop ledger")?;
+    ensure!(
+        !stage.quietly("kubectl get validatingwebhookconfiguration stockade-tracingpolicies")?.success,
+        "the webhook is still there, and nobody answers it"
+    );
+    Ok(())
+}
