@@ -1,12 +1,15 @@
 //! Tests that need nodes. `cargo xtask test node` runs them.
 //!
-//! They are the demo's steps, which build on each other: whichever test comes first plays what is before its own step, and
-//! each step is played once.
+//! They are the demo's steps and then what goes wrong. Steps build on each other: whichever test comes first plays what is
+//! before its own step, and each step is played once.
 
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Error, Result, bail};
-use stockade_e2e::demo::{STEPS, Stage};
+use stockade_e2e::{
+    demo::{self, Stage},
+    trouble,
+};
 
 /// The results of the steps that have been played; an error as its text.
 static PLAYED: Mutex<Option<Play>> = Mutex::new(None);
@@ -24,7 +27,7 @@ fn play(number: usize) -> Result<()> {
         *played = Some(Play { stage: Stage::new()?, results: Vec::new() });
     }
     let play = played.as_mut().context("nothing to play with")?;
-    for step in STEPS.iter().take(number).skip(play.results.len()) {
+    for step in demo::STEPS.iter().chain(&trouble::STEPS).take(number).skip(play.results.len()) {
         if let Some((title, Err(_))) = play.results.last() {
             bail!("not played, because \"{title}\" failed before");
         }
@@ -73,4 +76,34 @@ fn step_7_a_node_that_cannot_run_a_policy_is_named() -> Result<()> {
 #[test]
 fn step_8_deleting_a_policy_leaves_nothing_behind() -> Result<()> {
     play(8)
+}
+
+#[test]
+fn step_9_without_the_api_server_enforcement_goes_on() -> Result<()> {
+    play(9)
+}
+
+#[test]
+fn step_10_an_agent_that_is_away_is_named() -> Result<()> {
+    play(10)
+}
+
+#[test]
+fn step_11_a_second_enforcer_refuses() -> Result<()> {
+    play(11)
+}
+
+#[test]
+fn step_12_a_missing_capability_is_named() -> Result<()> {
+    play(12)
+}
+
+#[test]
+fn step_13_a_dead_node_is_counted() -> Result<()> {
+    play(13)
+}
+
+#[test]
+fn step_14_uninstalling_leaves_nothing_in_the_kernel() -> Result<()> {
+    play(14)
 }

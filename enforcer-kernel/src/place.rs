@@ -90,6 +90,10 @@ fn kprobe(call: &str, hook: &Hook, node: Node<'_>) -> Result<Placed, NoPlace> {
     let why = match twins::resolve(call, parameters.as_deref(), &used, &node.facts.lsm_hooks) {
         Ok(twin) => return lsm(&twin.hook, hook, node, Some(&twin.arguments)),
         Err(NoTwin::NotLsm { .. }) => None,
+        // Neither the hook nor the function: no right that the agent could be given would help.
+        Err(other @ NoTwin::Absent { .. }) if parameters.is_none() => {
+            return Err(NoPlace::Unavailable(other.to_string()));
+        }
         Err(other) => Some(other.to_string()),
     };
     perf_events(node, call)?;

@@ -126,7 +126,8 @@ impl Writer {
             return at.elapsed() >= SETTLED;
         }
         let same_ready = was.is_some_and(|was| ready(was) == ready(status));
-        let pause = if same_ready && !is_true(status, ConditionType::Reconciling) { SETTLED } else { ROLLING };
+        let rolling = is_rolling(status) || was.is_some_and(is_rolling);
+        let pause = if same_ready && !rolling { SETTLED } else { ROLLING };
         let urgent =
             was.is_none_or(|was| ready(was) != ready(status) || was.observed_generation != status.observed_generation);
         urgent || at.elapsed() >= pause
@@ -305,6 +306,11 @@ fn stored_status(object: &DynamicObject) -> Option<PolicyStatus> {
 
 fn condition(status: &PolicyStatus, kind: ConditionType) -> Option<&Condition> {
     status.conditions.iter().find(|condition| condition.type_ == kind.as_str())
+}
+
+/// Nodes are still to say what became of it, also when others have failed already.
+fn is_rolling(status: &PolicyStatus) -> bool {
+    is_true(status, ConditionType::Reconciling) || status.nodes.is_some_and(|nodes| nodes.pending > 0)
 }
 
 fn ready(status: &PolicyStatus) -> Option<(&str, &str)> {

@@ -25,7 +25,7 @@ pub(super) fn an_agent_that_is_away_is_named(stage: &Stage) -> Result<()> {
     stage.expect("kubectl get tracingpoliciesnamespaced -n shop ledger")?;
     stage.say("what it had pinned goes on");
     stage.refuse(
-        "kubectl exec -n shop till-1 -- sh -c 'echo forged >> /srv/ledger/book'",
+        "kubectl exec -n shop till-2 -- sh -c 'echo forged >> /srv/ledger/book'",
         &["Operation not permitted"],
     )?;
     stage.expect(MEND)?;

@@ -30,7 +30,7 @@ pub(super) fn enforcement_needs_no_api_server(stage: &Stage) -> Result<()> {
             })?;
             stage.say("the successor says that the policy is in force, from what its predecessor wrote down");
             let in_force = format!(
-                "ssh {node} 'wget -qO- http://{address}:8081/metrics' | grep policy_state | grep ledger | grep Programmed"
+                "ssh {node} 'exec 3<> /dev/tcp/{address}/8081; printf \"GET /metrics HTTP/1.0\\r\\n\\r\\n\" >&3; cat <&3' | grep policy_state | grep ledger | grep Programmed"
             );
             stage.until(&in_force, Duration::from_secs(120), |output| output.success)?;
         }

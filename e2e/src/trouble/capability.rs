@@ -15,7 +15,7 @@ pub(super) fn a_missing_capability_is_named(stage: &Stage) -> Result<()> {
          --set-json 'enforcer.capabilities=[\"PERFMON\",\"SYS_PTRACE\",\"DAC_READ_SEARCH\",\"SYS_RESOURCE\"]'",
     )?;
     let says = "kubectl get nodepolicystates -o jsonpath='{range .items[*]}{.metadata.name} {range .status.conditions[*]}{.type} {.status} {.reason} {.message}; {end}{\"\\n\"}{end}'";
-    let named = stage.until(says, Duration::from_secs(180), |output| output.stdout.contains("MissingCapability"))?;
+    let named = stage.until(says, Duration::from_secs(180), |output| output.stdout.contains("CapabilityMissing"))?;
     ensure!(named.stdout.contains("CAP_BPF"), "it does not say which capability: {}", named.stdout);
     stage.say("what is pinned goes on");
     for pod in crate::demo::PODS {

@@ -36,7 +36,12 @@ pub(super) fn conditions(input: &Input<'_>, count: &Count<'_>) -> Vec<Condition>
         (ConditionType::Ready, ready),
     ];
     claims.extend(third.map(|third| (third, (True, ready.1))));
-    claims.into_iter().map(|(kind, claim)| condition(input, kind, claim, &message)).collect()
+    // What became of a policy on its nodes is not why it was accepted.
+    let text = |kind, claim| match (kind, claim) {
+        (ConditionType::Accepted, ACCEPTED) => "it means one thing, and this release knows how to do it",
+        _ => message.as_str(),
+    };
+    claims.into_iter().map(|(kind, claim)| condition(input, kind, claim, text(kind, claim))).collect()
 }
 
 fn row(input: &Input<'_>, count: &Count<'_>) -> Row {
