@@ -125,12 +125,7 @@ impl Writer {
         if written == status {
             return at.elapsed() >= SETTLED;
         }
-        let same_ready = was.is_some_and(|was| ready(was) == ready(status));
-        let rolling = is_rolling(status) || was.is_some_and(is_rolling);
-        let pause = if same_ready && !rolling { SETTLED } else { ROLLING };
-        let urgent =
-            was.is_none_or(|was| ready(was) != ready(status) || was.observed_generation != status.observed_generation);
-        urgent || at.elapsed() >= pause
+        at.elapsed() >= pause(status, was)
     }
 
     fn document(&mut self, key: &Key, policy: &Policy) -> Document {
@@ -308,6 +303,17 @@ fn condition(status: &PolicyStatus, kind: ConditionType) -> Option<&Condition> {
     status.conditions.iter().find(|condition| condition.type_ == kind.as_str())
 }
 
+/// How long after one write the next may follow.
+fn pause(status: &PolicyStatus, was: Option<&PolicyStatus>) -> Duration {
+    let same =
+        was.is_some_and(|was| ready(was) == ready(status) && was.observed_generation == status.observed_generation);
+    match (same, is_rolling(status) || was.is_some_and(is_rolling)) {
+        (false, _) => Duration::ZERO,
+        (true, true) => ROLLING,
+        (true, false) => SETTLED,
+    }
+}
+
 /// Nodes are still to say what became of it, also when others have failed already.
 fn is_rolling(status: &PolicyStatus) -> bool {
     is_true(status, ConditionType::Reconciling) || status.nodes.is_some_and(|nodes| nodes.pending > 0)
@@ -349,4 +355,44 @@ fn agent_ready(state: &NodeState, liveness: Liveness, now: Timestamp) -> Option<
         last_transition_time: same.map_or(Time(now), |c| c.last_transition_time.clone()),
         observed_generation: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use stockade_crds::policy_status::NodeCounts;
+
+    use super::*;
+
+    fn status(ready: (ConditionStatus, Reason), third: Option<ConditionType>, pending: i32) -> PolicyStatus {
+        let condition = |kind: ConditionType, status: ConditionStatus, reason: Reason| Condition {
+            type_: kind.as_str().into(),
+            status: status.as_str().into(),
+            reason: reason.as_str().into(),
+            message: String::new(),
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+            observed_generation: Some(1),
+        };
+        let mut conditions = vec![condition(ConditionType::Ready, ready.0, ready.1)];
+        conditions.extend(third.map(|third| condition(third, ConditionStatus::True, ready.1)));
+        PolicyStatus {
+            observed_generation: Some(1),
+            nodes: Some(NodeCounts { pending, ..NodeCounts::default() }),
+            conditions,
+            ..PolicyStatus::default()
+        }
+    }
+
+    #[test]
+    fn what_somebody_waits_for_is_written_at_once_and_numbers_alone_rarely() {
+        let enforced = status((ConditionStatus::True, Reason::Enforced), None, 0);
+        let failed =
+            |pending| status((ConditionStatus::False, Reason::HookUnavailable), Some(ConditionType::Stalled), pending);
+        assert_eq!(pause(&enforced, None), Duration::ZERO);
+        assert_eq!(pause(&enforced, Some(&failed(0))), Duration::ZERO);
+        assert_eq!(pause(&enforced, Some(&enforced)), SETTLED);
+        assert_eq!(pause(&failed(0), Some(&failed(0))), SETTLED);
+        assert_eq!(pause(&failed(0), Some(&failed(1))), ROLLING, "the last node has spoken, and others wait for it");
+        let edited = PolicyStatus { observed_generation: Some(2), ..failed(0) };
+        assert_eq!(pause(&edited, Some(&failed(0))), Duration::ZERO);
+    }
 }
