@@ -7,6 +7,7 @@
     reason = "the helpers of a test are test code, too"
 )]
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use stockade_e2e::eventually;
@@ -189,6 +190,39 @@ async fn a_damaged_certificate_is_replaced_under_the_same_authority() {
     let after = stage.until("the certificate is made anew", &secret, repaired).await;
     assert_eq!(after["ca.crt"], before["ca.crt"]);
     stage.wait_until_ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_certificate_is_replaced_under_the_same_authority() {
+    let stage = Stage::with_operator().await;
+    let secret = ["secret", "stockade-webhook-ca", "-n", &stage.release];
+    let before = stage.get(&secret).unwrap()["data"].clone();
+    let (certificate, key) = expired(&before);
+    let old = json!({"data": {"tls.crt": certificate, "tls.key": key}}).to_string();
+    stage.kubectl.run(&[&["patch"], &secret[..], &["--type=merge", "-p", &old]].concat()).unwrap().ok().unwrap();
+    let renewed = |now: &Value| {
+        let data = &now["data"];
+        (data["tls.crt"] != certificate && data["tls.crt"] != before["tls.crt"]).then(|| data.clone())
+    };
+    let after = stage.until("the certificate is made anew", &secret, renewed).await;
+    assert_eq!(after["ca.crt"], before["ca.crt"]);
+    stage.wait_until_ready().await;
+    let answer = stage.run(&["create", "--dry-run=server", "-f", "-"], &policy("probe", &json!({"nonsense": true})));
+    let answer = answer.unwrap_err();
+    assert!(answer.contains("UnknownField"), "{answer}");
+}
+
+/// A certificate of the authority in a Secret's data, and its key, both as the Secret holds them; it ran out years ago.
+fn expired(data: &Value) -> (String, String) {
+    let pem = |key: &str| String::from_utf8(BASE64.decode(data[key].as_str().unwrap()).unwrap()).unwrap();
+    let authority = rcgen::KeyPair::from_pem(&pem("ca.key")).unwrap();
+    let issuer = rcgen::Issuer::from_ca_cert_pem(&pem("ca.crt"), authority).unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["stockade-webhook".to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2020, 4, 1);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap().pem();
+    (BASE64.encode(certificate), BASE64.encode(key.serialize_pem()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
