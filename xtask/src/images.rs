@@ -96,10 +96,9 @@ pub(crate) struct Product {
 }
 
 impl Product {
-    /// Compiles both programs and puts each into an image with its libraries. `label` makes another tag of the same
-    /// programs, for an upgrade that must pull.
-    pub(crate) fn build(dir: &Path, label: &str) -> Result<Self> {
-        let binaries = compile()?;
+    /// Puts both programs of the folder `binaries` into an image each, with their libraries. `label` makes another tag of
+    /// the same programs, for an upgrade that must pull.
+    pub(crate) fn build(binaries: &Path, dir: &Path, label: &str) -> Result<Self> {
         let image = |program: &str, repository: &str| {
             let files = dir.join(program);
             with_libraries(&binaries.join(program), &files)?;
@@ -129,7 +128,7 @@ impl Product {
 
 /// The folder of the product's programs, compiled now. Optimised, as users get them: on the nodes' emulated processors that
 /// matters. `STOCKADE_PROFILE=dev` is for who changes them every minute.
-fn compile() -> Result<PathBuf> {
+pub(crate) fn compile() -> Result<PathBuf> {
     crate::ebpf::build()?;
     let profile = std::env::var("STOCKADE_PROFILE").unwrap_or_else(|_| "release".to_owned());
     step("stockade-operator and stockade-enforcer", |_| {

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 
 use crate::{
     cluster::{Extent, Scratch},
-    demo, ebpf,
+    demo, ebpf, images,
     process::{Run, tail},
     setup,
     step::{Progress, seconds},
@@ -150,9 +150,10 @@ fn e2e(target: &str) -> Result<Report> {
     cargo("build", &["--quiet", "--package", "stockade-operator", "--package", "stockade-cli"])?;
     cargo("test", &["--quiet", "--no-run", tests[0], tests[1], tests[2], tests[3]])?;
     let extent = if target == "node" { Extent::Cluster } else { Extent::Api };
+    let binaries = if extent == Extent::Cluster { Some(images::compile()?) } else { None };
     let scratch = Scratch::up(target, extent)?;
-    if extent == Extent::Cluster {
-        demo::push_releases(scratch.rig())?;
+    if let Some(binaries) = binaries {
+        demo::push_releases(scratch.rig(), &binaries)?;
     }
     let cargo = scratch.rig().run("cargo").env("STOCKADE_BIN", workspace::target().join("debug"));
     let report = run_tests(target, cargo, &tests)?;

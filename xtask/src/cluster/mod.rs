@@ -17,7 +17,7 @@ use std::{os::unix::process::CommandExt, process::Command};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
-use crate::{cache::Cache, demo, setup};
+use crate::{cache::Cache, demo, images, setup};
 
 pub(crate) use addresses::{Node, REGISTRY};
 pub(crate) use rig::{Extent, Rig};
@@ -112,7 +112,7 @@ pub(crate) fn run(args: &ClusterArgs) -> Result<()> {
         ClusterCommand::Kill { program } => open(run)?.kill(program),
         ClusterCommand::Images => {
             let rig = open(run)?;
-            demo::push_releases(&rig)?;
+            demo::push_releases(&rig, &images::compile()?)?;
             println!("{0}/release-1.yaml and {0}/release-2.yaml", rig.dir().display());
             Ok(())
         }

@@ -2,14 +2,14 @@
 //!
 //! What is shown is a program of `e2e`, a black box that types commands; this brings up what they talk to.
 
-use std::{fs, time::Instant};
+use std::{fs, path::Path, time::Instant};
 
 use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::{
     cluster::{Extent, Rig, Scratch},
-    images::Product,
+    images::{self, Product},
     process::Run,
     setup,
     step::{seconds, step},
@@ -29,8 +29,10 @@ pub(crate) fn run(demo: &Demo) -> Result<()> {
     let started = Instant::now();
     setup::packages(setup::ALL)?;
     let show = compile()?;
+    // Before the nodes are there: their emulators would take the processors that the compiler needs.
+    let binaries = images::compile()?;
     let scratch = Scratch::up("demo", Extent::Cluster)?;
-    push_releases(scratch.rig())?;
+    push_releases(scratch.rig(), &binaries)?;
     println!("set-up took {}", seconds(started.elapsed()));
     let end = scratch.rig().run(show).current_dir(workspace::root()).status()?;
     let good = end.status.success();
@@ -62,9 +64,9 @@ fn compile() -> Result<std::path::PathBuf> {
 }
 
 /// Two releases of the same programs, so that an upgrade has something to pull; each with the values that name its images.
-pub(crate) fn push_releases(rig: &Rig) -> Result<()> {
+pub(crate) fn push_releases(rig: &Rig, binaries: &Path) -> Result<()> {
     for release in ["1", "2"] {
-        let product = Product::build(&rig.dir().join("images"), release)?;
+        let product = Product::build(binaries, &rig.dir().join("images"), release)?;
         step(&format!("images of release {release}"), |_| product.push(rig))?;
         fs::write(rig.dir().join(format!("release-{release}.yaml")), product.values())?;
     }
