@@ -2,7 +2,10 @@
 
 use std::{
     fs,
+    path::Path,
     process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -156,7 +159,9 @@ fn e2e(target: &str) -> Result<Report> {
         demo::push_releases(scratch.rig(), &binaries)?;
     }
     let cargo = scratch.rig().run("cargo").env("STOCKADE_BIN", workspace::target().join("debug"));
-    let report = run_tests(target, cargo, &tests)?;
+    // The node tests are one story; whoever waits for it, or reads it later, wants to see how far it is.
+    let shown = if extent == Extent::Cluster { &["--", "--nocapture"][..] } else { &[] };
+    let report = run_tests(target, cargo, &[&tests[..], shown].concat())?;
     if report.failed.is_empty() {
         scratch.finish()?;
     } else {
@@ -198,7 +203,7 @@ fn run_tests(name: &str, cargo: Run, args: &[&str]) -> Result<Report> {
     let log = workspace::rig().join("test").join(format!("{name}.log"));
     remove(&log)?;
     let run = cargo.args(["test", "--no-fail-fast"]).args(args).env("RUST_BACKTRACE", "0");
-    let end = run.current_dir(workspace::root()).log(&log).timeout(LIMIT).status();
+    let end = telling(&progress, &log, || run.current_dir(workspace::root()).log(&log).timeout(LIMIT).status());
     let said = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
     let mut report = vm::parse_tests(&said);
     let end = match end {
@@ -219,6 +224,26 @@ fn run_tests(name: &str, cargo: Run, args: &[&str]) -> Result<Report> {
     Ok(report)
 }
 
+/// Does the work and says meanwhile which step its log is at: the node tests are one story of many minutes.
+fn telling<T>(progress: &Progress, log: &Path, work: impl FnOnce() -> T) -> T {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let said = fs::read(log).unwrap_or_default();
+                let said = String::from_utf8_lossy(&said);
+                if let Some(step) = said.lines().rev().find_map(|line| line.strip_prefix("== ")?.strip_suffix(" ==")) {
+                    progress.say(step);
+                }
+                thread::sleep(Duration::from_millis(500));
+            }
+        });
+        let result = work();
+        done.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
 /// The part of the output that says what failed; its end if nothing says so.
 fn failures(said: &str) -> String {
     let mut parts: Vec<&str> = said.split("\nfailures:\n").skip(1).collect();
@@ -226,7 +251,7 @@ fn failures(said: &str) -> String {
     if parts.is_empty() { tail(said, 40) } else { tail(&parts.join("\n"), 200) }
 }
 
-fn remove(log: &std::path::Path) -> Result<()> {
+fn remove(log: &Path) -> Result<()> {
     if log.exists() {
         fs::remove_file(log)?;
     }

@@ -5,6 +5,7 @@ mod agent_down;
 mod api_away;
 mod capability;
 mod dead_node;
+mod new_pods;
 mod second_enforcer;
 mod uninstall;
 
@@ -13,7 +14,8 @@ use anyhow::Result;
 use crate::demo::{Stage, Step, ready};
 
 /// All steps, in the order in which they build on each other.
-pub const STEPS: [Step; 6] = [
+pub const STEPS: [Step; 7] = [
+    Step { title: "the first write of a new pod is judged", run: new_pods::the_first_write_of_a_new_pod_is_judged },
     Step {
         title: "without the API server enforcement goes on, also when agents are killed",
         run: api_away::enforcement_needs_no_api_server,
