@@ -1,4 +1,4 @@
-//! A value of the chart takes away what the agent cannot do without.
+//! Somebody takes away what the agent cannot do without.
 
 use std::time::Duration;
 
@@ -7,12 +7,18 @@ use anyhow::{Result, ensure};
 use super::ledger_is_enforced;
 use crate::demo::{Stage, ready};
 
-/// Upgrades to an enforcer that may not load programs, and back.
+/// Takes away what loads programs: the chart refuses, so it is taken from the running object, as another admission
+/// controller would; and then given back.
 pub(super) fn a_missing_capability_is_named(stage: &Stage) -> Result<()> {
     ledger_is_enforced(stage)?;
-    stage.expect(
+    stage.refuse(
         "helm upgrade stockade charts/stockade --namespace stockade-system --reuse-values \
-         --set-json 'enforcer.capabilities=[\"PERFMON\",\"SYS_PTRACE\",\"DAC_READ_SEARCH\",\"SYS_RESOURCE\"]'",
+         --set-json 'enforcer.capabilities=[\"PERFMON\"]'",
+        &["/enforcer/capabilities", "BPF"],
+    )?;
+    stage.expect(
+        "kubectl patch -n stockade-system daemonset/stockade-enforcer --type=json -p \
+         '[{\"op\": \"replace\", \"path\": \"/spec/template/spec/containers/0/securityContext/capabilities/add\", \"value\": [\"PERFMON\"]}]'",
     )?;
     let says = "kubectl get nodepolicystates -o jsonpath='{range .items[*]}{.metadata.name} {range .status.conditions[*]}{.type} {.status} {.reason} {.message}; {end}{\"\\n\"}{end}'";
     let named = stage.until(says, Duration::from_secs(180), |output| output.stdout.contains("CapabilityMissing"))?;
@@ -25,7 +31,7 @@ pub(super) fn a_missing_capability_is_named(stage: &Stage) -> Result<()> {
     stage.say("no container is started again and again");
     let restarts = stage.expect("kubectl get pods -n stockade-system -l app.kubernetes.io/component=enforcer -o jsonpath='{range .items[*]}{.metadata.name} {.status.containerStatuses[0].restartCount}{\"\\n\"}{end}'")?;
     ensure!(restarts.lines().any(|line| line.ends_with(" 0")), "every agent was restarted: {restarts}");
-    stage.expect("helm rollback stockade --namespace stockade-system")?;
+    stage.expect("kubectl rollout undo -n stockade-system daemonset/stockade-enforcer")?;
     stage.expect("kubectl rollout status -n stockade-system daemonset/stockade-enforcer --timeout=10m")?;
     ready(stage, "ledger")
 }
