@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::{CONDITIONS, ledger_is_enforced};
 use crate::demo::Stage;
@@ -14,6 +14,7 @@ pub(super) fn the_policy_is_ready_on_the_rest(stage: &Stage) -> Result<()> {
     stage.until(CONDITIONS, Duration::from_secs(75), |output| {
         output.stdout.contains("Ready True Enforced") && output.stdout.contains(r#""unreachable":1"#)
     })?;
-    let shown = "kubectl get tracingpoliciesnamespaced -n shop ledger";
-    stage.until(shown, Duration::from_secs(10), |output| output.stdout.contains("1/1")).map(drop)
+    let shown = stage.expect("kubectl get tracingpoliciesnamespaced -n shop ledger")?;
+    ensure!(shown.contains("1/2"), "the node that is away does not show: {shown}");
+    Ok(())
 }
