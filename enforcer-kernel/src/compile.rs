@@ -205,6 +205,8 @@ fn explain(hook: &PlacedHook<'_>, rule: &tests_of::CompiledRule, positions: &[u3
         ir::HookPoint::Kprobe { call, syscall: _ } => (Family::Kprobe, call.clone()),
         ir::HookPoint::Lsm { hook } => (Family::Lsm, hook.clone()),
         ir::HookPoint::Tracepoint { subsystem, event, raw: _ } => (Family::Tracepoint, format!("{subsystem}/{event}")),
+        // The engine's table (`stockade_policy::engine`) keeps them out.
+        other => (Family::Kprobe, other.name()),
     };
     let args = document.args.iter().zip(positions).map(|(arg, position)| RuleArg {
         position: u8::try_from(*position).unwrap_or(u8::MAX),

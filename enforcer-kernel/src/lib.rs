@@ -29,9 +29,10 @@ pub mod rows;
 pub mod scope;
 pub mod start;
 pub mod sys;
-pub mod twins;
 
 pub use engine::{Engine, Tampered, Verification, facts};
 pub use report::{ApplyReport, HookReport, PolicyReport, Reason, Trouble};
 pub use scope::ScopeSnapshot;
 pub use start::{Options, StartError};
+
+pub use stockade_policy::facts::twins;

@@ -54,6 +54,7 @@ pub fn place(hook: &Hook, node: Node<'_>) -> Result<Placed, NoPlace> {
         HookPoint::Kprobe { call, syscall: false } => kprobe(call, hook, node),
         HookPoint::Tracepoint { subsystem, event, raw: false } => tracepoint(subsystem, event, hook, node),
         HookPoint::Tracepoint { subsystem, event, raw: true } => raw_tracepoint(subsystem, event, hook, node),
+        other => Err(NoPlace::Unavailable(format!("`{}` cannot be hooked by this version", other.name()))),
     }
 }
 
@@ -171,11 +172,17 @@ fn raw_tracepoint(subsystem: &str, event: &str, hook: &Hook, node: Node<'_>) -> 
 
 /// How an argument is read whose type nobody describes.
 fn untyped(ty: ArgType, index: u32) -> Result<ArgPlan, NoPlace> {
-    Ok(ArgPlan { kind: kind_of(ty), source: source::ARGUMENT, index, ..ArgPlan::default() })
+    Ok(ArgPlan {
+        kind: kind_of(ty).ok_or_else(|| not_read(ty))?,
+        source: source::ARGUMENT,
+        index,
+        ..ArgPlan::default()
+    })
 }
 
-fn kind_of(ty: ArgType) -> u32 {
-    match ty {
+/// How the kernel side reads a type, if it can.
+fn kind_of(ty: ArgType) -> Option<u32> {
+    Some(match ty {
         ArgType::Int => kind::INT,
         ArgType::Uint32 => kind::UINT32,
         ArgType::SizeT => kind::SIZE,
@@ -185,19 +192,24 @@ fn kind_of(ty: ArgType) -> u32 {
         ArgType::LinuxBinprm => kind::BINPRM,
         ArgType::Sock => kind::SOCK,
         ArgType::Sockaddr => kind::SOCKADDR,
-    }
+        _ => return None,
+    })
+}
+
+fn not_read(ty: ArgType) -> NoPlace {
+    NoPlace::Argument(format!("type {} is not read by this version", spelling(ty)))
 }
 
 /// The structure that a pointer type of a policy is to, as BTF spells it.
 fn pointer_to(ty: ArgType) -> Option<&'static str> {
     match ty {
-        ArgType::Int | ArgType::Uint32 | ArgType::SizeT => None,
         ArgType::String => Some("char *"),
         ArgType::File => Some("struct file *"),
         ArgType::Path => Some("struct path *"),
         ArgType::LinuxBinprm => Some("struct linux_binprm *"),
         ArgType::Sock => Some("struct sock *"),
         ArgType::Sockaddr => Some("struct sockaddr *"),
+        _ => None,
     }
 }
 
@@ -234,17 +246,7 @@ fn argument(ty: ArgType, index: u32, parameters: &[BtfParam], of: &str) -> Resul
 /// A type as the document spells it.
 #[must_use]
 pub fn spelling(ty: ArgType) -> &'static str {
-    match ty {
-        ArgType::Int => "int",
-        ArgType::Uint32 => "uint32",
-        ArgType::SizeT => "size_t",
-        ArgType::String => "string",
-        ArgType::File => "file",
-        ArgType::Path => "path",
-        ArgType::LinuxBinprm => "linux_binprm",
-        ArgType::Sock => "sock",
-        ArgType::Sockaddr => "sockaddr",
-    }
+    ty.name()
 }
 
 /// A field of a tracepoint's record.
@@ -273,7 +275,7 @@ impl Field {
         let located = self.ty.starts_with("__data_loc");
         let text = ty == ArgType::String;
         let plan = ArgPlan {
-            kind: kind_of(ty),
+            kind: kind_of(ty).ok_or_else(|| not_read(ty))?,
             source: if located { source::DATA_LOC } else { source::FIELD },
             index: self.offset,
             size: self.size,

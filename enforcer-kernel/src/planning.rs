@@ -112,11 +112,7 @@ fn weakest(placed: &[Placed]) -> Option<Strength> {
 }
 
 fn function(hook: &ir::Hook) -> String {
-    match &hook.point {
-        ir::HookPoint::Kprobe { call, syscall: _ } => call.clone(),
-        ir::HookPoint::Lsm { hook } => hook.clone(),
-        ir::HookPoint::Tracepoint { subsystem, event, raw: _ } => format!("{subsystem}/{event}"),
-    }
+    hook.point.name()
 }
 
 fn hook_report(hook: &ir::Hook, placed: &Placed) -> HookReport {

@@ -13,7 +13,7 @@ use stockade_enforcer_kernel::report::{self, HookReport, PolicyReport};
 use stockade_enforcer_kernel::scope::{Container, Pod, ScopeSnapshot};
 use stockade_enforcer_kernel::start::{Options, StartError};
 use stockade_policy::NodeFacts;
-use stockade_policy::ir::{self, HookPoint, PolicyId, ValidatedPolicy};
+use stockade_policy::ir::{self, PolicyId, ValidatedPolicy};
 
 use crate::counts::Totals;
 use crate::kernel::{Counts, Integrity, Kernel, Population};
@@ -258,12 +258,7 @@ fn outcome(report: PolicyReport, policy: Option<&ValidatedPolicy>) -> Outcome {
 
 /// Where the document has this hook.
 fn path_of(hook: &ir::Hook) -> String {
-    let family = match &hook.point {
-        HookPoint::Kprobe { .. } => "kprobes",
-        HookPoint::Lsm { .. } => "lsmhooks",
-        HookPoint::Tracepoint { .. } => "tracepoints",
-    };
-    format!("spec.{family}[{}]", hook.index)
+    format!("spec.{}[{}]", hook.point.family(), hook.index)
 }
 
 /// Whether anything is pinned below `root`.

@@ -1,6 +1,6 @@
 //! What a node's kernel has and can do, as far as a policy can depend on it.
 
-mod twins;
+pub mod twins;
 mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};

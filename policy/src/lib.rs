@@ -8,9 +8,11 @@
 //! rows are tested against it.
 #![forbid(unsafe_code)]
 
+pub mod engine;
 pub mod facts;
 pub mod fault;
 pub mod ir;
+pub mod language;
 pub mod model;
 pub mod validate;
 

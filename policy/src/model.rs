@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
 use crate::ir::{
-    Actions, ArgFilter, ArgTest, ArgType, BinaryFilter, Cidr, Hook, Mode, Namespace, NamespaceFilter, OnFault,
-    PidFilter, PodScope, PortRange, Scope, Selector, StringCompare, ValidatedPolicy,
+    Abi, Actions, ArgFilter, ArgTest, ArgType, BinaryFilter, Capabilities, CapabilityChange, CapabilityFilter,
+    CapabilitySet, Cidr, Class, FileType, Hook, Mode, Namespace, NamespaceChange, NamespaceFilter, OnFault, OnReturn,
+    PidFilter, PodScope, PortRange, Posting, RateScope, Scope, Selector, StringCompare, Syscall, ValidatedPolicy,
 };
+use crate::language;
 
 /// A process at the moment of an event, with everything that a policy can ask about it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -18,6 +20,14 @@ pub struct Process {
     pub lineage: Vec<Ancestor>,
     /// Inode numbers of its namespaces; one that is missing cannot be read.
     pub namespaces: BTreeMap<Namespace, u32>,
+    /// The same when it was executed.
+    pub namespaces_at_exec: BTreeMap<Namespace, u32>,
+    /// Its sets of capabilities; one that is missing cannot be read.
+    pub capabilities: BTreeMap<CapabilitySet, Capabilities>,
+    /// The same when it was executed.
+    pub capabilities_at_exec: BTreeMap<CapabilitySet, Capabilities>,
+    /// Inode numbers of the namespaces of the host's pid 1.
+    pub host_namespaces: BTreeMap<Namespace, u32>,
     /// Where it was executed.
     pub place: Place,
 }
@@ -59,6 +69,20 @@ pub enum Argument {
     Number(u64),
     /// A string or path.
     Text(Vec<u8>),
+    /// A file.
+    File {
+        /// Its path.
+        path: Vec<u8>,
+        /// What it is.
+        kind: FileType,
+    },
+    /// A system call.
+    Syscall {
+        /// How it was called.
+        abi: Abi,
+        /// Its number there.
+        number: u32,
+    },
     /// A socket, or the one address of a socket address (as the remote one).
     Socket(Socket),
     /// It could not be read.
@@ -80,6 +104,8 @@ pub struct Socket {
     pub source_port: u16,
     /// Remote port.
     pub destination_port: u16,
+    /// TCP state.
+    pub state: u16,
 }
 
 /// What a policy does about an event at one of its hooks.
@@ -105,7 +131,7 @@ const EPERM: u16 = 1;
 /// Whether a filter holds: `None` when what it needs cannot be read (law 7: neither match nor non-match).
 type Holds = Option<bool>;
 
-/// Decides. `arguments` are those of `hook.args`, in its order.
+/// Decides about a call. `arguments` are those of `hook.args`, in its order.
 #[must_use]
 pub fn decide(policy: &ValidatedPolicy, hook: &Hook, process: &Process, arguments: &[Argument]) -> Verdict {
     if !in_scope(&policy.scope, &process.place) {
@@ -121,6 +147,31 @@ pub fn decide(policy: &ValidatedPolicy, hook: &Hook, process: &Process, argument
         Some((at, selector, Some(_))) => act(policy.mode, at, selector.actions),
         Some((at, selector, None)) => fault(policy, at, selector.actions),
     }
+}
+
+/// Decides about the return of a call that `called` was decided about: what its selector asks of the value.
+#[must_use]
+pub fn decide_return(policy: &ValidatedPolicy, hook: &Hook, called: Verdict, returned: &Argument) -> Verdict {
+    let on_return = called.selector.and_then(|at| Some((at, hook.selectors.get(at)?.on_return.as_ref()?)));
+    let Some((at, OnReturn { args, actions, .. })) = on_return.filter(|_| !called.fault) else {
+        return Verdict::default();
+    };
+    let ty = hook.returns.unwrap_or(ArgType::Nop);
+    let value = |_| Some((ty, returned));
+    match all(args.iter().map(|filter| argument_matches(filter, &value))) {
+        Some(false) => Verdict::default(),
+        Some(true) => act(policy.mode, at, *actions),
+        None => fault(policy, at, *actions),
+    }
+}
+
+/// Whether an event is reported that came at `now` (seconds), after another with the same arguments was reported at `last`
+/// (of its thread, its process, or at all, as [`RateScope`] says).
+#[must_use]
+pub fn is_due(posting: &Posting, now: u64, last: impl Fn(RateScope) -> Option<u64>) -> bool {
+    posting
+        .limit
+        .is_none_or(|limit| last(limit.scope).is_none_or(|last| now.saturating_sub(last) >= u64::from(limit.seconds)))
 }
 
 fn act(mode: Mode, selector: usize, actions: Actions) -> Verdict {
@@ -141,13 +192,35 @@ fn fault(policy: &ValidatedPolicy, selector: usize, actions: Actions) -> Verdict
 
 /// All filters hold; a filter that does not hold decides even when another cannot be read.
 fn selector_matches(selector: &Selector, hook: &Hook, process: &Process, arguments: &[Argument]) -> Holds {
-    let Selector { pids, binaries, namespaces, args, actions: _ } = selector;
+    let Selector {
+        pids,
+        binaries,
+        parent_binaries,
+        namespaces,
+        namespace_changes,
+        capabilities,
+        capability_changes,
+        workloads,
+        args,
+        actions: _,
+        posting: _,
+        effects: _,
+        on_return: _,
+        label: _,
+    } = selector;
+    let argument = |at: usize| Some((hook.args.get(at)?.ty, arguments.get(at)?));
+    let parents = process.lineage.get(1..).unwrap_or_default();
     let filters = pids
         .iter()
         .map(|filter| pid_matches(filter, process))
-        .chain(binaries.iter().map(|filter| binary_matches(filter, process)))
+        .chain(binaries.iter().map(|filter| binary_matches(filter, &process.lineage)))
+        .chain(parent_binaries.iter().map(|filter| binary_matches(filter, parents)))
         .chain(namespaces.iter().map(|filter| namespace_matches(filter, process)))
-        .chain(args.iter().map(|filter| argument_matches(filter, hook, arguments)));
+        .chain(namespace_changes.iter().map(|filter| namespace_changed(filter, process)))
+        .chain(capabilities.iter().map(|filter| capability_matches(filter, process)))
+        .chain(capability_changes.iter().map(|filter| capability_changed(filter, process)))
+        .chain(workloads.iter().map(|scope| Some(in_scope(scope, &process.place))))
+        .chain(args.iter().map(|filter| argument_matches(filter, &argument)));
     all(filters)
 }
 
@@ -179,11 +252,12 @@ fn pid_matches(filter: &PidFilter, process: &Process) -> Holds {
     Some(negate(listed, *negated))
 }
 
-fn binary_matches(filter: &BinaryFilter, process: &Process) -> Holds {
+/// `lineage`: the process (or its parent) first. Who has no parent has none whose executable is listed.
+fn binary_matches(filter: &BinaryFilter, lineage: &[Ancestor]) -> Holds {
     let BinaryFilter { compare, negated, values, follow_children } = filter;
-    let generations = if *follow_children { process.lineage.len() } else { 1 };
+    let generations = if *follow_children { lineage.len() } else { 1 };
     let mut listed = false;
-    for ancestor in process.lineage.iter().take(generations) {
+    for ancestor in lineage.iter().take(generations) {
         let binary = ancestor.binary.as_ref()?;
         listed |= values.iter().any(|value| text_matches(*compare, binary.as_bytes(), value.as_bytes()));
     }
@@ -191,40 +265,133 @@ fn binary_matches(filter: &BinaryFilter, process: &Process) -> Holds {
 }
 
 fn namespace_matches(filter: &NamespaceFilter, process: &Process) -> Holds {
-    let NamespaceFilter { namespace, negated, inodes, host: _ } = filter;
+    let NamespaceFilter { namespace, negated, inodes, host } = filter;
     let inode = process.namespaces.get(namespace)?;
-    Some(negate(inodes.contains(inode), *negated))
+    let is_host = *host && process.host_namespaces.get(namespace) == Some(inode);
+    Some(negate(inodes.contains(inode) || is_host, *negated))
 }
 
-fn argument_matches(filter: &ArgFilter, hook: &Hook, arguments: &[Argument]) -> Holds {
+fn namespace_changed(filter: &NamespaceChange, process: &Process) -> Holds {
+    let NamespaceChange { negated, namespaces } = filter;
+    let mut changed = false;
+    for namespace in namespaces {
+        changed |= process.namespaces.get(namespace)? != process.namespaces_at_exec.get(namespace)?;
+    }
+    Some(negate(changed, *negated))
+}
+
+fn capability_matches(filter: &CapabilityFilter, process: &Process) -> Holds {
+    let CapabilityFilter { set, negated, in_namespace, capabilities: Capabilities(listed) } = filter;
+    let Capabilities(has) = process.capabilities.get(set)?;
+    both(about_users(*in_namespace, process), Some(negate(has & listed != 0, *negated)))
+}
+
+fn capability_changed(filter: &CapabilityChange, process: &Process) -> Holds {
+    let CapabilityChange { set, negated, in_namespace, capabilities: Capabilities(listed) } = filter;
+    let (Capabilities(now), Capabilities(before)) =
+        (process.capabilities.get(set)?, process.capabilities_at_exec.get(set)?);
+    both(about_users(*in_namespace, process), Some(negate((now ^ before) & listed != 0, *negated)))
+}
+
+/// `isNamespaceCapability`: such a filter, negated or not, is about processes in a user namespace of their own.
+fn about_users(in_namespace: bool, process: &Process) -> Holds {
+    if !in_namespace {
+        return Some(true);
+    }
+    Some(process.namespaces.get(&Namespace::User)? != process.host_namespaces.get(&Namespace::User)?)
+}
+
+fn both(left: Holds, right: Holds) -> Holds {
+    all([left, right].into_iter())
+}
+
+/// `argument`: the type and the value of an argument of the hook.
+fn argument_matches<'a>(filter: &ArgFilter, argument: &impl Fn(usize) -> Option<(ArgType, &'a Argument)>) -> Holds {
     let ArgFilter { arg, test, negated } = filter;
-    let named = hook.args.get(*arg).is_some_and(|arg| arg.ty == ArgType::Sockaddr);
-    let holds = match (test, arguments.get(*arg)?) {
-        (ArgTest::Number(values), Argument::Number(number)) => values.contains(number),
-        (ArgTest::String(compare, values), Argument::Text(text)) => {
-            values.iter().any(|value| text_matches(*compare, text, value.as_bytes()))
+    let number = |at: usize| match argument(at)? {
+        (ty, Argument::Number(number)) => Some(ty.number(*number)),
+        _ => None,
+    };
+    if let ArgTest::Expression(expression) = test {
+        return expression.holds(&number).map(|holds| negate(holds, *negated));
+    }
+    let (ty, value) = argument(*arg)?;
+    let stored = match value {
+        Argument::Syscall { abi, number } => Some(u64::from(raw_number(*abi, *number))),
+        Argument::Number(number) => Some(*number),
+        _ => None,
+    };
+    let holds = match (test, value) {
+        (ArgTest::Number(values), _) => values.contains(&stored?),
+        (ArgTest::Range(ranges), _) => {
+            let stored = stored?;
+            ranges.iter().any(|range| (range.first..=range.last).contains(&stored))
         }
-        (ArgTest::SourceAddress(cidrs), Argument::Socket(socket)) => {
-            // A `sockaddr` has one address, the one that it names.
-            let address = if named { socket.destination } else { socket.source };
-            cidrs.iter().any(|cidr| contains(*cidr, address))
+        (ArgTest::Mask(mask), Argument::Number(number)) => number & mask != 0,
+        (ArgTest::Gained { new }, Argument::Number(old)) => match argument(*new)? {
+            (_, Argument::Number(new)) => new & !old != 0,
+            _ => return None,
+        },
+        (ArgTest::Syscall(calls), Argument::Syscall { abi, number }) => {
+            calls.iter().any(|call| syscall_is(call, *abi, *number))
         }
-        (ArgTest::DestinationAddress(cidrs), Argument::Socket(socket)) => {
-            cidrs.iter().any(|cidr| contains(*cidr, socket.destination))
+        (ArgTest::String(..) | ArgTest::Substring { .. }, Argument::Text(text) | Argument::File { path: text, .. }) => {
+            string_matches(test, text)
         }
-        (ArgTest::SourcePort(ranges), Argument::Socket(socket)) => {
-            let port = if named { socket.destination_port } else { socket.source_port };
-            ranges.iter().any(|range| holds_port(*range, port))
-        }
-        (ArgTest::DestinationPort(ranges), Argument::Socket(socket)) => {
-            ranges.iter().any(|range| holds_port(*range, socket.destination_port))
-        }
-        (ArgTest::Family(families), Argument::Socket(socket)) => families.contains(&socket.family),
-        (ArgTest::Protocol(protocols), Argument::Socket(socket)) => protocols.contains(&socket.protocol),
+        (ArgTest::FileType(types), Argument::File { kind, .. }) => types.contains(kind),
+        (_, Argument::Socket(socket)) => return Some(negate(socket_matches(test, ty, socket)?, *negated)),
         // Unreadable, or of another type than the document says, which is the same.
         _ => return None,
     };
     Some(negate(holds, *negated))
+}
+
+/// What a system call's number is for a filter on numbers: the highest bit says that it was called in 32 bits.
+fn raw_number(abi: Abi, number: u32) -> u32 {
+    if abi == Abi::I386 { number | 1 << 31 } else { number }
+}
+
+/// A name without an ABI is that of the node's own way of being called, which is never the one of 32 bits.
+fn syscall_is(call: &Syscall, abi: Abi, number: u32) -> bool {
+    match call {
+        Syscall::Numbered(raw) => *raw == raw_number(abi, number),
+        Syscall::Named { abi: wanted, name } => {
+            wanted.map_or(abi != Abi::I386, |wanted| wanted == abi)
+                && language::syscall_number(abi, name) == Some(number)
+        }
+    }
+}
+
+fn string_matches(test: &ArgTest, text: &[u8]) -> bool {
+    match test {
+        ArgTest::String(compare, values) => values.iter().any(|value| text_matches(*compare, text, value.as_bytes())),
+        ArgTest::Substring { ignore_case, values } => {
+            let text = if *ignore_case { text.to_ascii_lowercase() } else { text.to_vec() };
+            values.iter().any(|value| text.windows(value.len()).any(|part| part == value.as_bytes()))
+        }
+        _ => false,
+    }
+}
+
+fn socket_matches(test: &ArgTest, ty: ArgType, socket: &Socket) -> Holds {
+    // A `sockaddr` has one address, the one that it names.
+    let named = ty.class() == Class::Address;
+    Some(match test {
+        ArgTest::SourceAddress(cidrs) => {
+            let address = if named { socket.destination } else { socket.source };
+            cidrs.iter().any(|cidr| contains(*cidr, address))
+        }
+        ArgTest::DestinationAddress(cidrs) => cidrs.iter().any(|cidr| contains(*cidr, socket.destination)),
+        ArgTest::SourcePort(ranges) => {
+            let port = if named { socket.destination_port } else { socket.source_port };
+            ranges.iter().any(|range| holds_port(*range, port))
+        }
+        ArgTest::DestinationPort(ranges) => ranges.iter().any(|range| holds_port(*range, socket.destination_port)),
+        ArgTest::Family(families) => families.contains(&socket.family),
+        ArgTest::Protocol(protocols) => protocols.contains(&socket.protocol),
+        ArgTest::State(states) => states.contains(&socket.state),
+        _ => return None,
+    })
 }
 
 fn text_matches(compare: StringCompare, text: &[u8], value: &[u8]) -> bool {

@@ -7,17 +7,26 @@
 mod actions;
 mod addresses;
 mod args;
+mod arguments;
 mod binaries;
+mod capabilities;
+mod changes;
 mod document;
+mod enforcers;
+mod expression;
 mod fields;
 mod functions;
 mod hook;
 mod labels;
+mod lists;
+mod macros;
 mod namespaces;
 mod nearest;
 mod node;
 mod numbers;
+mod options;
 mod pids;
+mod point;
 mod ports;
 mod ranges;
 mod report;
@@ -26,11 +35,13 @@ mod scope;
 mod selector;
 mod spec;
 mod strings;
+mod together;
+mod user_space;
 mod well_known;
 
 use serde_json::Value;
 
-use self::report::Report;
+use self::report::{Findings, Report};
 use crate::fault::Fault;
 use crate::ir::ValidatedPolicy;
 
@@ -41,8 +52,10 @@ pub struct Judgement {
     pub faults: Vec<Fault>,
     /// What is doubtful about it.
     pub warnings: Vec<Fault>,
-    /// What it means: present exactly when there are no faults.
+    /// What it means, for those who carry it out: present exactly when there are no faults.
     pub policy: Option<ValidatedPolicy>,
+    /// What it means, for those who only explain it: present also when this release does not carry all of it out.
+    pub meaning: Option<ValidatedPolicy>,
 }
 
 /// Judges a whole object (`apiVersion`, `kind`, `metadata`, `spec`), whatever it is: never panics.
@@ -50,7 +63,8 @@ pub struct Judgement {
 pub fn judge(object: &Value) -> Judgement {
     let mut report = Report::default();
     let policy = document::judge(object, &mut report);
-    let (faults, warnings) = report.finish();
-    let policy = policy.filter(|_| faults.is_empty());
-    Judgement { faults, warnings, policy }
+    let Findings { faults, warnings, means_something } = report.finish();
+    let meaning = policy.filter(|_| means_something);
+    let policy = meaning.clone().filter(|_| faults.is_empty());
+    Judgement { faults, warnings, policy, meaning }
 }

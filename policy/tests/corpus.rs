@@ -1,5 +1,6 @@
 //! Every document below `testdata/policies` means what its place says: those in `valid` are accepted without a remark, those
-//! in `invalid` have exactly the faults and warnings listed beside them.
+//! in `invalid` have exactly the faults and warnings listed beside them, those in `language` mean one thing and may need
+//! what this release does not carry out.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot read its documents must fail")]
 
 mod documents;
@@ -53,6 +54,17 @@ fn valid_documents_are_accepted_without_a_remark() {
 }
 
 #[test]
+fn documents_of_the_language_mean_something_and_are_only_not_carried_out() {
+    for (name, path) in documents::all("language") {
+        let judgement = judge(&documents::read(&path));
+        let others: Vec<_> = judgement.faults.iter().filter(|fault| fault.code != codes::UNSUPPORTED).collect();
+        assert_eq!(others, Vec::<&Fault>::new(), "{name}");
+        assert!(judgement.warnings.is_empty(), "{name} has warnings:{}", show(&judgement.warnings));
+        assert!(judgement.meaning.is_some(), "{name} means nothing");
+    }
+}
+
+#[test]
 fn invalid_documents_have_exactly_the_faults_beside_them() {
     for (name, path) in documents::all("invalid") {
         let judgement = judge(&documents::read(&path));
@@ -65,8 +77,9 @@ fn invalid_documents_have_exactly_the_faults_beside_them() {
 
 #[test]
 fn every_invalid_document_has_a_corrected_one() {
-    let valid = documents::all("valid");
-    let missing: Vec<_> = documents::all("invalid").into_keys().filter(|name| !valid.contains_key(name)).collect();
+    let (valid, language) = (documents::all("valid"), documents::all("language"));
+    let corrected = |name: &String| valid.contains_key(name) || language.contains_key(name);
+    let missing: Vec<_> = documents::all("invalid").into_keys().filter(|name| !corrected(name)).collect();
     assert_eq!(missing, Vec::<String>::new());
 }
 
@@ -100,9 +113,9 @@ fn every_code_is_in_the_corpus() {
 
 #[test]
 fn every_code_is_in_the_documentation() {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/policies.md")).unwrap();
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/faults.md")).unwrap();
     let missing: Vec<_> =
-        codes::ALL.iter().map(|code| code.name).filter(|name| !text.contains(&format!("| `{name}` |"))).collect();
+        codes::ALL.iter().map(|code| code.name).filter(|name| !text.contains(&format!("\n### {name}\n"))).collect();
     assert_eq!(missing, Vec::<&str>::new());
 }
 
@@ -172,7 +185,7 @@ fn beyond_a_hundred_faults_they_are_counted() {
 
 #[test]
 fn the_schema_of_the_api_server_accepts_what_is_accepted_here() {
-    for (name, path) in documents::all("valid") {
+    for (name, path) in documents::all("valid").into_iter().chain(documents::all("language")) {
         assert_eq!(stockade_crds::offline::schema_faults(&documents::read(&path)), [], "{name}");
     }
 }

@@ -1,7 +1,7 @@
 //! The laws of the semantics, as properties of the reference model over generated policies and events.
 #![allow(clippy::indexing_slicing, reason = "a test that cannot go on must fail")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
@@ -9,19 +9,15 @@ use stockade_policy::ir::{
     Actions, Arg, ArgFilter, ArgTest, ArgType, BinaryFilter, Cidr, Hook, HookPoint, Mode, OnFault, PidFilter, PolicyId,
     PolicyKind, PortRange, Scope, Selector, StringCompare, ValidatedPolicy,
 };
-use stockade_policy::model::{Ancestor, Argument, Place, Process, Socket, decide};
+use stockade_policy::model::{Ancestor, Argument, Process, Socket, decide};
 
 const TYPES: [ArgType; 3] = [ArgType::Int, ArgType::File, ArgType::Sock];
 
 fn hook(selectors: Vec<Selector>) -> Hook {
     Hook {
-        point: HookPoint::Lsm { hook: "x".into() },
-        index: 0,
-        message: String::new(),
-        tags: Vec::new(),
-        args: TYPES.iter().zip(0..).map(|(ty, index)| Arg { index, ty: *ty, label: String::new() }).collect(),
-        returns: None,
+        args: TYPES.iter().zip(0..).map(|(ty, index)| Arg::plain(index, *ty)).collect(),
         selectors,
+        ..Hook::at(HookPoint::Lsm { hook: "x".into() })
     }
 }
 
@@ -36,6 +32,8 @@ fn policy(mode: Mode, on_fault: OnFault, selectors: Vec<Selector>) -> ValidatedP
         scope: Scope::Everything,
         node_selector: None,
         hooks: vec![hook(selectors)],
+        enforcers: BTreeSet::new(),
+        loader: false,
     }
 }
 
@@ -45,7 +43,7 @@ fn judge(policy: &ValidatedPolicy, process: &Process, arguments: &[Argument]) ->
 
 fn only(args: Vec<ArgFilter>) -> Selector {
     let actions = Actions { post: true, deny: Some(1), signal: None };
-    Selector { pids: Vec::new(), binaries: Vec::new(), namespaces: Vec::new(), args, actions }
+    Selector { args, actions, ..Selector::default() }
 }
 
 fn text() -> impl Strategy<Value = String> {
@@ -102,7 +100,7 @@ fn selector() -> impl Strategy<Value = Selector> {
             binaries: binaries.into_iter().map(binary).collect(),
             args,
             actions: Actions { post, deny, signal },
-            namespaces: Vec::new(),
+            ..Selector::default()
         }
     })
 }
@@ -117,6 +115,7 @@ fn arguments() -> impl Strategy<Value = Vec<Argument>> {
             destination,
             source_port: ports.0,
             destination_port: ports.1,
+            state: 1,
         })
     });
     (0_u64..5, text(), socket)
@@ -129,8 +128,7 @@ fn process() -> impl Strategy<Value = Process> {
             .into_iter()
             .map(|(pid, binary)| Ancestor { pid, own_pid: None, binary: Some(binary) })
             .collect(),
-        namespaces: BTreeMap::new(),
-        place: Place::Host,
+        ..Process::default()
     })
 }
 

@@ -204,6 +204,7 @@ fn a_socket_without_addresses_is_outside_of_none() {
         destination: Ipv6Addr::UNSPECIFIED,
         source_port: 0,
         destination_port: 0,
+        state: 1,
     };
     let process = Process::default();
     for entry in [

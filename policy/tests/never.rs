@@ -65,6 +65,7 @@ static SOCKETS: LazyLock<Vec<[Argument; 2]>> = LazyLock::new(|| {
                         destination: *destination,
                         source_port: 1,
                         destination_port,
+                        state: 1,
                     };
                     for number in [1, 2, 3] {
                         sockets.push([Argument::Socket(socket), Argument::Number(number)]);

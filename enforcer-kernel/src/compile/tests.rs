@@ -186,6 +186,7 @@ fn matches(selector: &Selector, happening: &Happening) -> bool {
                 ArgTest::DestinationPort(ranges) => ports(ranges, socket.destination_port),
                 ArgTest::Family(values) => values.contains(&socket.family),
                 ArgTest::Protocol(values) => values.contains(&socket.protocol),
+                other => unreachable!("{other:?}"),
             }
     };
     pids && selector.binaries.iter().all(binary) && selector.args.iter().all(arg)
@@ -215,14 +216,12 @@ fn policy_of(name: usize, scope: Scope, mode: Mode, selectors: Vec<Selector>) ->
         scope,
         node_selector: None,
         hooks: vec![ir::Hook {
-            point: HookPoint::Lsm { hook: "x".into() },
-            index: 0,
-            message: String::new(),
-            tags: Vec::new(),
-            args: ARGS.iter().zip(0..).map(|(ty, index)| Arg { index, ty: *ty, label: String::new() }).collect(),
-            returns: None,
+            args: ARGS.iter().zip(0..).map(|(ty, index)| Arg::plain(index, *ty)).collect(),
             selectors,
+            ..ir::Hook::at(HookPoint::Lsm { hook: "x".into() })
         }],
+        enforcers: BTreeSet::new(),
+        loader: false,
     }
 }
 
@@ -298,9 +297,9 @@ fn selector() -> impl Strategy<Value = Selector> {
         .prop_map(|(pids, binaries, args, actions)| Selector {
             pids,
             binaries,
-            namespaces: Vec::new(),
             args,
             actions,
+            ..Selector::default()
         })
 }
 

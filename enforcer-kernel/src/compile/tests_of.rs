@@ -102,13 +102,8 @@ fn binary_mark(filter: &BinaryFilter) -> Option<MarkSet> {
 /// The rules of a hook.
 pub(super) fn rules(hook: &PlacedHook<'_>, positions: &[u32], field: Field, context: &Context) -> Vec<CompiledRule> {
     // Without selectors every event matches and is posted.
-    let everything = [Selector {
-        pids: Vec::new(),
-        binaries: Vec::new(),
-        namespaces: Vec::new(),
-        args: Vec::new(),
-        actions: ir::Actions { post: true, deny: None, signal: None },
-    }];
+    let everything =
+        [Selector { actions: ir::Actions { post: true, deny: None, signal: None }, ..Selector::default() }];
     let selectors = if hook.hook.selectors.is_empty() { &everything[..] } else { &hook.hook.selectors };
     let enforcing = hook.policy.mode == ir::Mode::Enforce;
     let numbered = selectors.iter().zip(0..field.rules);
@@ -131,7 +126,8 @@ pub(super) fn rules(hook: &PlacedHook<'_>, positions: &[u32], field: Field, cont
 }
 
 fn tests(selector: &Selector, positions: &[u32], context: &Context) -> Vec<(u32, Test)> {
-    let Selector { pids, binaries, namespaces, args, actions: _ } = selector;
+    // What else a selector can have, the engine's table (`stockade_policy::engine`) keeps out.
+    let Selector { pids, binaries, namespaces, args, .. } = selector;
     let mut tests = Vec::new();
     for filter in pids {
         tests.push(match pid_mark(filter) {
@@ -211,5 +207,14 @@ fn argument_test(test: &ArgTest) -> (Facet, Set) {
         ArgTest::DestinationPort(values) => (Facet::DestinationPort, Set::Ports(values.clone())),
         ArgTest::Family(values) => (Facet::Family, numbers(values)),
         ArgTest::Protocol(values) => (Facet::Protocol, numbers(values)),
+        // The engine's table (`stockade_policy::engine`) keeps them out.
+        ArgTest::Range(_)
+        | ArgTest::Mask(_)
+        | ArgTest::Syscall(_)
+        | ArgTest::Gained { .. }
+        | ArgTest::Substring { .. }
+        | ArgTest::FileType(_)
+        | ArgTest::State(_)
+        | ArgTest::Expression(_) => (Facet::Number, Set::Numbers(BTreeSet::new())),
     }
 }

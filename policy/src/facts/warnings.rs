@@ -81,8 +81,11 @@ fn missing(policy: &ValidatedPolicy, hook: &Hook, node: &NodeFacts) -> Option<St
             Some(name) => missing_security(call, name, policy, hook, node),
             None => missing_kprobe(policy, hook, *syscall, node),
         },
-        HookPoint::Tracepoint { raw: true, .. } => None,
-        HookPoint::Tracepoint { raw: false, .. } => missing_perf(node),
+        HookPoint::Tracepoint { raw: true, .. } | HookPoint::Fentry { .. } => None,
+        HookPoint::Tracepoint { raw: false, .. }
+        | HookPoint::Generated { .. }
+        | HookPoint::Uprobe { .. }
+        | HookPoint::Usdt { .. } => missing_perf(node),
     }
 }
 
@@ -90,8 +93,8 @@ fn missing_lsm(name: &str, hook: &Hook, node: &NodeFacts) -> Option<String> {
     if !node.lsm.iter().any(|lsm| lsm == "bpf") {
         return Some("bpf is not among its LSMs".into());
     }
-    if twins::UNUSABLE.contains(&name) {
-        return Some(format!("programs cannot use the LSM hook {name}"));
+    if let Some(why) = twins::unusable(name) {
+        return Some(format!("programs cannot use the LSM hook {name}: {why}"));
     }
     let Some(parameters) = node.lsm_hooks.get(name) else {
         return Some(format!("no LSM hook {name}"));
@@ -103,7 +106,7 @@ fn missing_lsm(name: &str, hook: &Hook, node: &NodeFacts) -> Option<String> {
 
 /// A `security_` function is run by its LSM twin, or by a probe, which cannot deny.
 fn missing_security(call: &str, name: &str, policy: &ValidatedPolicy, hook: &Hook, node: &NodeFacts) -> Option<String> {
-    if !twins::of(name).iter().any(|twin| node.lsm_hooks.contains_key(*twin)) {
+    if !twins::of(name).any(|twin| node.lsm_hooks.contains_key(twin)) {
         return Some(format!("no LSM hook for {call}"));
     }
     if node.lsm.iter().any(|lsm| lsm == "bpf") {
@@ -130,12 +133,7 @@ fn missing_perf(node: &NodeFacts) -> Option<String> {
 }
 
 fn path(hook: &Hook) -> String {
-    let family = match hook.point {
-        HookPoint::Kprobe { .. } => "kprobes",
-        HookPoint::Lsm { .. } => "lsmhooks",
-        HookPoint::Tracepoint { .. } => "tracepoints",
-    };
-    format!("spec.{family}[{}]", hook.index)
+    format!("spec.{}[{}]", hook.point.family(), hook.index)
 }
 
 fn count(nodes: usize) -> String {

@@ -272,7 +272,7 @@ mod tests {
         let filter: Value = json!({"values": values});
         let mut report = Report::default();
         let set = super::values(&Node::new(&filter, "f"), false, &mut report);
-        (set, report.finish().0.len())
+        (set, report.finish().faults.len())
     }
 
     proptest! {

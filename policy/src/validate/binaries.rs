@@ -1,17 +1,22 @@
-//! `matchBinaries`.
+//! `matchBinaries` and `matchParentBinaries`.
 
 use std::collections::BTreeSet;
 
+use super::macros::Merged;
 use super::node::Node;
 use super::report::Report;
 use super::selector::MAX_ENTRIES;
 use super::strings::{self, Kind};
+use crate::engine::Feature;
 use crate::fault::codes;
 use crate::ir::{BinaryFilter, StringCompare};
 
-pub(super) fn read(selector: &Node<'_>, report: &mut Report) -> Vec<BinaryFilter> {
+/// What an engine may not have.
+const FOLLOWED_PARTS: &str = "followChildren with Prefix or Postfix";
+
+pub(super) fn read(selector: &Merged<'_>, field: &str, report: &mut Report) -> Vec<BinaryFilter> {
     let mut filters: Vec<BinaryFilter> =
-        selector.list("matchBinaries").iter().take(MAX_ENTRIES).filter_map(|node| read_one(node, report)).collect();
+        selector.list(field).iter().take(MAX_ENTRIES).filter_map(|node| read_one(node, report)).collect();
     filters.sort_unstable();
     filters.dedup();
     let alone: Vec<_> = filters
@@ -21,7 +26,7 @@ pub(super) fn read(selector: &Node<'_>, report: &mut Report) -> Vec<BinaryFilter
         .collect();
     let never = strings::never(&alone).or_else(|| children_never(&filters));
     if let Some(what) = never {
-        let path = selector.path_of("matchBinaries");
+        let path = selector.path_of(field);
         report.fault(
             path,
             codes::FILTER_NEVER,
@@ -63,8 +68,7 @@ fn read_one(node: &Node<'_>, report: &mut Report) -> Option<BinaryFilter> {
     let values: BTreeSet<String> = strings::values(node, compare, negated, Kind::Path, report);
     let follow_children = node.flag_of("followChildren").unwrap_or(false);
     if follow_children && compare != StringCompare::Equal {
-        let what = format!("followChildren with {} is not built in this version", node.text_of("operator"));
-        report.fault(node.path_of("followChildren"), codes::UNSUPPORTED, what, "use In or NotIn");
+        report.needs_or(node.path_of("followChildren"), Feature::Field(FOLLOWED_PARTS), "use In or NotIn");
     }
     Some(BinaryFilter { compare, negated, values, follow_children })
 }

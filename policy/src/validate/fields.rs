@@ -1,4 +1,7 @@
-//! Every field that a policy can have, in one table: what it may hold, and whether this version carries it out.
+//! Every field that a policy can have, in one table: what it may hold.
+
+use stockade_crds::spec::args::ARG_TYPES;
+use stockade_crds::spec::selectors::{ACTIONS, ARG_OPERATORS, NAMESPACES};
 
 use super::schema::{Field, Shape};
 
@@ -16,36 +19,36 @@ pub(super) const SPEC: Shape = Shape::Object(&[
     field("kprobes", Shape::List(&KPROBE)),
     field("tracepoints", Shape::List(&TRACEPOINT)),
     field("lsmhooks", Shape::List(&LSM_HOOK)),
-    field("uprobes", Shape::List(&UPROBE)).later(),
-    field("usdts", Shape::List(&USDT)).later(),
-    field("fentries", Shape::List(&KPROBE)).later(),
-    field("loader", Shape::Flag).later(),
-    field("enforcers", Shape::List(&Shape::Object(&[field("calls", TEXTS).required()]))).later(),
-    field("lists", Shape::List(&LIST)).later(),
+    field("uprobes", Shape::List(&UPROBE)),
+    field("usdts", Shape::List(&USDT)),
+    field("fentries", Shape::List(&KPROBE)),
+    field("loader", Shape::Flag),
+    field("enforcers", Shape::List(&Shape::Object(&[field("calls", TEXTS).required()]))),
+    field("lists", Shape::List(&LIST)),
     field("options", Shape::List(&OPTION)),
-    field("selectorsMacros", Shape::Map(&SELECTOR)).later(),
+    field("selectorsMacros", Shape::Map(&SELECTOR)),
     field("podSelector", LABEL_SELECTOR),
     field("containerSelector", LABEL_SELECTOR),
     field("hostSelector", LABEL_SELECTOR),
     field("nodeSelector", LABEL_SELECTOR),
     // Additions of this project.
-    field("mode", Shape::OneOf { built: &["Enforce", "Monitor"], also: &[], later: &[] }),
-    field("onFault", Shape::OneOf { built: &["Allow", "Deny"], also: &[], later: &[] }),
-    field("minimumStrength", Shape::OneOf { built: &["Observe", "Signal", "Override", "Deny"], also: &[], later: &[] }),
+    field("mode", Shape::OneOf(&["Enforce", "Monitor"])),
+    field("onFault", Shape::OneOf(&["Allow", "Deny"])),
+    field("minimumStrength", Shape::OneOf(&["Observe", "Signal", "Override", "Deny"])),
 ]);
 
 const KPROBE: Shape = Shape::Object(&[
     field("call", Shape::Text).required(),
-    field("return", Shape::Flag).later(),
+    field("return", Shape::Flag),
     field("syscall", Shape::Flag),
     field("message", Shape::Text),
     field("args", Shape::List(&ARG)),
-    field("data", Shape::List(&ARG)).later(),
-    field("returnArg", ARG).later(),
-    field("returnArgAction", Shape::Text).later(),
+    field("data", Shape::List(&ARG)),
+    field("returnArg", ARG),
+    field("returnArgAction", Shape::Text),
     field("selectors", Shape::List(&SELECTOR)),
     field("tags", TEXTS),
-    field("ignore", Shape::Object(&[field("callNotFound", Shape::Flag)])).later(),
+    field("ignore", Shape::Object(&[field("callNotFound", Shape::Flag)])),
 ]);
 
 const LSM_HOOK: Shape = Shape::Object(&[
@@ -97,10 +100,7 @@ const USDT: Shape = Shape::Object(&[
 
 const LIST: Shape = Shape::Object(&[
     field("name", Shape::Text).required(),
-    field(
-        "type",
-        Shape::OneOf { built: &["", "syscalls", "generated_syscalls", "generated_ftrace"], also: &[], later: &[] },
-    ),
+    field("type", Shape::OneOf(&["", "syscalls", "generated_syscalls", "generated_ftrace"])),
     field("values", TEXTS),
     field("pattern", Shape::Text),
     field("validated", Shape::Flag),
@@ -111,80 +111,37 @@ const OPTION: Shape = Shape::Object(&[field("name", Shape::Text).required(), fie
 const ARG: Shape = Shape::Object(&[
     field("index", U32).required(),
     field("type", ARG_TYPE),
-    field("resolve", Shape::Text).later(),
-    field("sizeArgIndex", U32).later(),
-    field("returnCopy", Shape::Flag).later(),
-    field("maxData", Shape::Flag).later(),
+    field("resolve", Shape::Text),
+    field("sizeArgIndex", U32),
+    field("returnCopy", Shape::Flag),
+    field("maxData", Shape::Flag),
     field("label", Shape::Text),
-    field("source", Shape::Text).later(),
-    field("btfType", Shape::Text).later(),
-    field("btfTypeModule", Shape::Text).later(),
+    field("source", Shape::Text),
+    field("btfType", Shape::Text),
+    field("btfTypeModule", Shape::Text),
 ]);
 
-/// `auto` is known here and refused by the hook, where it can be said what is wrong with it.
-const ARG_TYPE: Shape = Shape::OneOf {
-    built: &["int", "uint32", "size_t", "string", "file", "path", "linux_binprm", "sock", "sockaddr"],
-    also: &["auto", "sint32", "int32", "uint64", "ulong", "socket"],
-    later: &[
-        "int8",
-        "sint8",
-        "uint8",
-        "int16",
-        "sint16",
-        "uint16",
-        "long",
-        "sint64",
-        "int64",
-        "char_buf",
-        "char_iovec",
-        "iov_iter",
-        "const_buf",
-        "filename",
-        "fd",
-        "dentry",
-        "kiocb",
-        "skb",
-        "sockaddr_un",
-        "net_device",
-        "cred",
-        "user_namespace",
-        "capability",
-        "kernel_cap_t",
-        "cap_inheritable",
-        "cap_permitted",
-        "cap_effective",
-        "bpf_attr",
-        "bpf_prog",
-        "bpf_map",
-        "bpf_cmd",
-        "perf_event",
-        "load_info",
-        "module",
-        "syscall64",
-        "data_loc",
-        "nop",
-    ],
-};
+const ARG_TYPE: Shape = Shape::OneOf(ARG_TYPES);
 
 const SELECTOR: Shape = Shape::Object(&[
-    field("label", Shape::Text).later(),
-    field("macros", TEXTS).later(),
+    field("label", Shape::Text),
+    field("macros", TEXTS),
     field("matchPIDs", Shape::List(&PID_FILTER)),
     field("matchNamespaces", Shape::List(&NAMESPACE_FILTER)),
-    field("matchCapabilities", Shape::List(&CAPABILITIES_FILTER)).later(),
-    field("matchNamespaceChanges", Shape::List(&NAMESPACE_CHANGES_FILTER)).later(),
-    field("matchCapabilityChanges", Shape::List(&CAPABILITIES_FILTER)).later(),
+    field("matchCapabilities", Shape::List(&CAPABILITIES_FILTER)),
+    field("matchNamespaceChanges", Shape::List(&NAMESPACE_CHANGES_FILTER)),
+    field("matchCapabilityChanges", Shape::List(&CAPABILITIES_FILTER)),
     field("matchBinaries", Shape::List(&BINARY_FILTER)),
-    field("matchParentBinaries", Shape::List(&BINARY_FILTER)).later(),
-    field("matchWorkloads", WORKLOADS).later(),
+    field("matchParentBinaries", Shape::List(&BINARY_FILTER)),
+    field("matchWorkloads", WORKLOADS),
     field("matchArgs", Shape::List(&ARG_FILTER)),
-    field("matchData", Shape::List(&ARG_FILTER)).later(),
+    field("matchData", Shape::List(&ARG_FILTER)),
     field("matchActions", Shape::List(&ACTION)),
-    field("matchReturnArgs", Shape::List(&ARG_FILTER)).later(),
-    field("matchReturnActions", Shape::List(&ACTION)).later(),
+    field("matchReturnArgs", Shape::List(&ARG_FILTER)),
+    field("matchReturnActions", Shape::List(&ACTION)),
 ]);
 
-const IN_OR_NOT_IN: Shape = Shape::OneOf { built: &["In", "NotIn"], also: &[], later: &[] };
+const IN_OR_NOT_IN: Shape = Shape::OneOf(&["In", "NotIn"]);
 
 const PID_FILTER: Shape = Shape::Object(&[
     field("operator", IN_OR_NOT_IN).required(),
@@ -194,11 +151,7 @@ const PID_FILTER: Shape = Shape::Object(&[
     field("followForks", Shape::Flag),
 ]);
 
-const NAMESPACE: Shape = Shape::OneOf {
-    built: &["Uts", "Ipc", "Mnt", "Pid", "PidForChildren", "Net", "Time", "TimeForChildren", "Cgroup", "User"],
-    also: &[],
-    later: &[],
-};
+const NAMESPACE: Shape = Shape::OneOf(&NAMESPACES);
 
 const NAMESPACE_FILTER: Shape = Shape::Object(&[
     field("namespace", NAMESPACE).required(),
@@ -210,18 +163,14 @@ const NAMESPACE_CHANGES_FILTER: Shape =
     Shape::Object(&[field("operator", IN_OR_NOT_IN).required(), field("values", Shape::List(&NAMESPACE)).required()]);
 
 const CAPABILITIES_FILTER: Shape = Shape::Object(&[
-    field("type", Shape::OneOf { built: &["Effective", "Inheritable", "Permitted"], also: &[], later: &[] }),
+    field("type", Shape::OneOf(&["Effective", "Inheritable", "Permitted"])),
     field("operator", IN_OR_NOT_IN).required(),
     field("isNamespaceCapability", Shape::Flag),
     field("values", TEXTS).required(),
 ]);
 
 const BINARY_FILTER: Shape = Shape::Object(&[
-    field(
-        "operator",
-        Shape::OneOf { built: &["In", "NotIn", "Prefix", "NotPrefix", "Postfix", "NotPostfix"], also: &[], later: &[] },
-    )
-    .required(),
+    field("operator", Shape::OneOf(&["In", "NotIn", "Prefix", "NotPrefix", "Postfix", "NotPostfix"])).required(),
     field("values", TEXTS).required(),
     field("followChildren", Shape::Flag),
 ]);
@@ -229,53 +178,11 @@ const BINARY_FILTER: Shape = Shape::Object(&[
 const ARG_FILTER: Shape = Shape::Object(&[
     field("operator", ARG_OPERATOR).required(),
     field("index", U32),
-    field("args", Shape::List(&U32)).later(),
+    field("args", Shape::List(&U32)),
     field("values", TEXTS),
 ]);
 
-const ARG_OPERATOR: Shape = Shape::OneOf {
-    built: &[
-        "Equal",
-        "NotEqual",
-        "Prefix",
-        "NotPrefix",
-        "Postfix",
-        "NotPostfix",
-        "SAddr",
-        "NotSAddr",
-        "DAddr",
-        "NotDAddr",
-        "SPort",
-        "NotSPort",
-        "DPort",
-        "NotDPort",
-        "SPortPriv",
-        "NotSportPriv",
-        "DPortPriv",
-        "NotDPortPriv",
-        "Family",
-        "Protocol",
-    ],
-    also: &[],
-    later: &[
-        "GT",
-        "GreaterThan",
-        "LT",
-        "LessThan",
-        "Mask",
-        "SubString",
-        "SubStringIgnCase",
-        "InMap",
-        "NotInMap",
-        "InRange",
-        "NotInRange",
-        "State",
-        "FileType",
-        "NotFileType",
-        "CapabilitiesGained",
-        "CelExpr",
-    ],
-};
+const ARG_OPERATOR: Shape = Shape::OneOf(ARG_OPERATORS);
 
 const WORKLOADS: Shape = Shape::Object(&[
     field("podSelector", LABEL_SELECTOR),
@@ -284,39 +191,23 @@ const WORKLOADS: Shape = Shape::Object(&[
 ]);
 
 const ACTION: Shape = Shape::Object(&[
-    field(
-        "action",
-        Shape::OneOf {
-            built: &["Post", "NoPost", "Sigkill", "Signal", "Override"],
-            also: &[],
-            later: &[
-                "GetUrl",
-                "DnsLookup",
-                "TrackSock",
-                "UntrackSock",
-                "NotifyEnforcer",
-                "CleanupEnforcerNotification",
-                "Set",
-            ],
-        },
-    )
-    .required(),
+    field("action", Shape::OneOf(&ACTIONS)).required(),
     field("argError", I32),
     field("argSig", U32),
-    field("argUrl", Shape::Text).later(),
-    field("argFqdn", Shape::Text).later(),
-    field("argSock", U32).later(),
-    field("argIndex", U32).later(),
-    field("argValue", U32).later(),
-    field("argRegs", TEXTS).later(),
-    field("argNewSymbol", Shape::Text).later(),
-    field("argNewAddr", U64).later(),
-    field("argNewOffset", U64).later(),
-    field("rateLimit", Shape::Text).later(),
-    field("rateLimitScope", Shape::Text).later(),
-    field("kernelStackTrace", Shape::Flag).later(),
-    field("userStackTrace", Shape::Flag).later(),
-    field("imaHash", Shape::Flag).later(),
+    field("argUrl", Shape::Text),
+    field("argFqdn", Shape::Text),
+    field("argSock", U32),
+    field("argIndex", U32),
+    field("argValue", U32),
+    field("argRegs", TEXTS),
+    field("argNewSymbol", Shape::Text),
+    field("argNewAddr", U64),
+    field("argNewOffset", U64),
+    field("rateLimit", Shape::Text),
+    field("rateLimitScope", Shape::Text),
+    field("kernelStackTrace", Shape::Flag),
+    field("userStackTrace", Shape::Flag),
+    field("imaHash", Shape::Flag),
 ]);
 
 const LABEL_SELECTOR: Shape = Shape::Object(&[
@@ -326,8 +217,7 @@ const LABEL_SELECTOR: Shape = Shape::Object(&[
 
 const LABEL_EXPRESSION: Shape = Shape::Object(&[
     field("key", Shape::Text).required(),
-    field("operator", Shape::OneOf { built: &["In", "NotIn", "Exists", "DoesNotExist"], also: &[], later: &[] })
-        .required(),
+    field("operator", Shape::OneOf(&["In", "NotIn", "Exists", "DoesNotExist"])).required(),
     field("values", TEXTS),
 ]);
 
@@ -346,7 +236,7 @@ mod tests {
         let mut differ = |what: String| differences.push(format!("{path}: {what}"));
         let ty = schema.get("type").and_then(Value::as_str).unwrap_or("none");
         let expected = match shape {
-            Shape::Text | Shape::OneOf { .. } => "string",
+            Shape::Text | Shape::OneOf(_) => "string",
             Shape::Flag => "boolean",
             Shape::Integer { .. } => "integer",
             Shape::List(_) => "array",
@@ -357,10 +247,10 @@ mod tests {
         }
         match shape {
             Shape::Text | Shape::Flag | Shape::Integer { .. } => {}
-            Shape::OneOf { built, also, later } => {
+            Shape::OneOf(names) => {
                 let listed = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
                 let listed: BTreeSet<&str> = listed.filter_map(Value::as_str).collect();
-                let known: BTreeSet<&str> = [*built, *also, *later].concat().into_iter().collect();
+                let known: BTreeSet<&str> = names.iter().copied().collect();
                 if !listed.is_empty() && listed != known {
                     let only: Vec<_> = listed.symmetric_difference(&known).collect();
                     differ(format!("only one of the two knows {only:?}"));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::macros::Merged;
 use super::node::Node;
 use super::report::Report;
 use super::schema::quoted;
@@ -12,7 +13,7 @@ use crate::ir::{Namespace, NamespaceFilter};
 /// How a document writes the namespace of the host's pid 1.
 const HOST: &str = "host_ns";
 
-pub(super) fn read(selector: &Node<'_>, report: &mut Report) -> Vec<NamespaceFilter> {
+pub(super) fn read(selector: &Merged<'_>, report: &mut Report) -> Vec<NamespaceFilter> {
     let mut filters: Vec<NamespaceFilter> =
         selector.list("matchNamespaces").iter().take(MAX_ENTRIES).filter_map(|node| read_one(node, report)).collect();
     filters.sort_unstable();
@@ -58,7 +59,7 @@ fn inode(text: &str, path: &str, report: &mut Report) -> Option<u32> {
     inode
 }
 
-fn namespace(name: &str) -> Option<Namespace> {
+pub(super) fn namespace(name: &str) -> Option<Namespace> {
     Some(match name {
         "Uts" => Namespace::Uts,
         "Ipc" => Namespace::Ipc,

@@ -15,6 +15,18 @@ pub(super) fn integer(value: &Value) -> Option<i64> {
     })
 }
 
+/// A value that says what silence says.
+fn is_default(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(flag) => !flag,
+        Value::Number(_) => integer(value) == Some(0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(values) => values.is_empty(),
+        Value::Object(map) => !map.is_empty() && map.values().all(is_default),
+    }
+}
+
 /// A value and where it is.
 #[derive(Debug, Clone)]
 pub(super) struct Node<'a> {
@@ -81,6 +93,11 @@ impl<'a> Node<'a> {
 
     pub(super) fn integer(&self) -> Option<i64> {
         integer(self.value)
+    }
+
+    /// A field that says more than silence does: upstream's schema writes `false`, 0, "" and [] into objects on its own.
+    pub(super) fn said(&self, name: &str) -> Option<Node<'a>> {
+        self.field(name).filter(|field| !is_default(field.value))
     }
 
     /// The elements of the list in field `name`; none when it is absent.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::macros::Merged;
 use super::node::Node;
 use super::report::Report;
 use super::selector::MAX_ENTRIES;
@@ -14,7 +15,7 @@ const MAX_PID: i64 = 4_194_304;
 /// Pids of the host that are the same process on every node: init and kthreadd.
 const SAME_EVERYWHERE: [u32; 2] = [1, 2];
 
-pub(super) fn read(selector: &Node<'_>, surroundings: &Surroundings, report: &mut Report) -> Vec<PidFilter> {
+pub(super) fn read(selector: &Merged<'_>, surroundings: &Surroundings<'_>, report: &mut Report) -> Vec<PidFilter> {
     let mut filters: Vec<PidFilter> = selector
         .list("matchPIDs")
         .iter()
@@ -30,7 +31,7 @@ pub(super) fn read(selector: &Node<'_>, surroundings: &Surroundings, report: &mu
     filters
 }
 
-fn read_one(node: &Node<'_>, surroundings: &Surroundings, report: &mut Report) -> Option<PidFilter> {
+fn read_one(node: &Node<'_>, surroundings: &Surroundings<'_>, report: &mut Report) -> Option<PidFilter> {
     if !node.is_object() {
         return None;
     }
@@ -80,7 +81,12 @@ fn forks_unstated(node: &Node<'_>, negated: bool, first: u32, pids: &BTreeSet<u3
 }
 
 /// Whose numbers the pids are: the process's own pid namespace's, or the host's.
-fn check_numbering(node: &Node<'_>, pids: &BTreeSet<u32>, surroundings: &Surroundings, report: &mut Report) -> bool {
+fn check_numbering(
+    node: &Node<'_>,
+    pids: &BTreeSet<u32>,
+    surroundings: &Surroundings<'_>,
+    report: &mut Report,
+) -> bool {
     let path = node.path_of("isNamespacePID");
     let stated = node.flag_of("isNamespacePID");
     if node.field("isNamespacePID").is_none() && surroundings.about_pods {

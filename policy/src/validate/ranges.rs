@@ -24,6 +24,11 @@ impl Ranges {
         self.ranges.is_empty()
     }
 
+    /// How many numbers are in it.
+    pub(super) fn count(&self) -> u128 {
+        self.iter().fold(0_u128, |count, (first, last)| count.saturating_add(last - first).saturating_add(1))
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (u128, u128)> {
         self.ranges.iter().copied()
     }

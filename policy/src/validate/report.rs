@@ -2,19 +2,30 @@
 
 use std::collections::BTreeSet;
 
+use crate::engine::Feature;
 use crate::fault::Fault;
 use crate::fault::codes;
 
 /// How many faults are shown before they are only counted.
-const MAX_FAULTS: usize = 100;
+pub(super) const MAX_FAULTS: usize = 100;
 
 /// The faults and warnings found so far.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     faults: Vec<Fault>,
     warnings: Vec<Fault>,
-    /// The selectors in which something is wrong.
+    /// What is in the language and not carried out by this release.
+    unsupported: Vec<Fault>,
+    /// The selectors and macros in which something is wrong.
     faulty_selectors: BTreeSet<String>,
+}
+
+/// Everything that was found.
+pub(super) struct Findings {
+    pub(super) faults: Vec<Fault>,
+    pub(super) warnings: Vec<Fault>,
+    /// Nothing is wrong with the document itself, whatever this release carries out.
+    pub(super) means_something: bool,
 }
 
 impl Report {
@@ -42,9 +53,28 @@ impl Report {
         self.warnings.push(Fault { path: path.into(), code, message: message.into(), help: help.into() });
     }
 
-    /// Whether anything in the selector at `path` has been refused.
+    /// The document needs `feature` for what it says at `path`.
+    pub(super) fn needs(&mut self, path: impl Into<String>, feature: Feature) {
+        self.needs_or(path, feature, "remove it, or wait for a release that does");
+    }
+
+    /// The same, where there is something else that could be written.
+    pub(super) fn needs_or(&mut self, path: impl Into<String>, feature: Feature, help: impl Into<String>) {
+        if !feature.runs() {
+            let message = format!("{} is not carried out by this release", feature.describe());
+            let help = help.into();
+            self.unsupported.push(Fault { path: path.into(), code: codes::UNSUPPORTED, message, help });
+        }
+    }
+
+    /// Whether anything in the selector or macro at `path` has been refused.
     pub(super) fn is_faulty(&self, path: &str) -> bool {
         self.faulty_selectors.contains(path)
+    }
+
+    /// How much has been found wrong with the document so far.
+    pub(super) fn count(&self) -> usize {
+        self.faults.len()
     }
 
     /// There are so many faults already that most of them will only be counted.
@@ -52,16 +82,19 @@ impl Report {
         self.faults.len() > 10 * MAX_FAULTS
     }
 
-    /// All faults and all warnings, in reading order, each once.
-    pub(super) fn finish(self) -> (Vec<Fault>, Vec<Fault>) {
+    /// All faults and all warnings, in reading order, each once; what is only not carried out comes last.
+    pub(super) fn finish(self) -> Findings {
+        let means_something = self.faults.is_empty();
         let mut faults = in_order(self.faults);
-        // That something is not for namespaced policies says more than that it is not built.
-        let beyond: BTreeSet<String> = faults
+        // That something is not for namespaced policies says more than that it is not carried out.
+        let beyond: BTreeSet<&str> = faults
             .iter()
             .filter(|fault| fault.code.ends_with("InNamespaced"))
-            .map(|fault| fault.path.clone())
+            .map(|fault| fault.path.as_str())
             .collect();
-        faults.retain(|fault| fault.code != codes::UNSUPPORTED || !beyond.contains(&fault.path));
+        let mut unsupported = in_order(self.unsupported);
+        unsupported.retain(|fault| !beyond.iter().any(|path| fault.path.starts_with(path)));
+        faults.extend(unsupported);
         if faults.len() > MAX_FAULTS {
             let more = faults.len() - MAX_FAULTS;
             faults.truncate(MAX_FAULTS);
@@ -72,15 +105,18 @@ impl Report {
                 help: "correct those that are, and ask again".into(),
             });
         }
-        (faults, in_order(self.warnings))
+        Findings { faults, warnings: in_order(self.warnings), means_something }
     }
 }
 
-/// The selector that a path is in: everything up to `selectors[2]`.
+/// The selector that a path is in (everything up to `selectors[2]`), or the macro.
 fn selector_of(path: &str) -> Option<&str> {
-    let (before, after) = path.split_once(".selectors[")?;
-    let end = after.find(']')?;
-    path.get(..before.len() + ".selectors[".len() + end + 1)
+    let list = [".selectors[", ".selectorsMacros["].into_iter().find(|list| path.contains(list))?;
+    let start = path.find(list)? + list.len();
+    // The names of macros may contain brackets; what ends them is followed by a field or nothing.
+    let rest = path.get(start..)?;
+    let end = rest.find("].").or_else(|| rest.strip_suffix(']').map(str::len))?;
+    path.get(..start + end + 1)
 }
 
 fn in_order(mut faults: Vec<Fault>) -> Vec<Fault> {

@@ -6,25 +6,18 @@ use super::nearest::suggestion;
 use super::node::integer;
 use super::report::Report;
 use crate::fault::codes;
+use crate::language;
 
 /// What a value may look like.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Shape {
     Text,
     Flag,
-    Integer {
-        min: i64,
-        max: i64,
-    },
+    Integer { min: i64, max: i64 },
     List(&'static Shape),
     Map(&'static Shape),
     Object(&'static [Field]),
-    OneOf {
-        built: &'static [&'static str],
-        /// Other names for some of those.
-        also: &'static [&'static str],
-        later: &'static [&'static str],
-    },
+    OneOf(&'static [&'static str]),
 }
 
 /// A field of an object.
@@ -33,33 +26,25 @@ pub(super) struct Field {
     pub(super) name: &'static str,
     pub(super) shape: Shape,
     pub(super) required: bool,
-    /// It exists, but this version does not carry it out. Written out as its default it means nothing and is let through.
-    pub(super) later: bool,
 }
 
 impl Field {
     pub(super) const fn new(name: &'static str, shape: Shape) -> Self {
-        Self { name, shape, required: false, later: false }
+        Self { name, shape, required: false }
     }
 
     pub(super) const fn required(self) -> Self {
         Self { required: true, ..self }
     }
-
-    pub(super) const fn later(self) -> Self {
-        Self { later: true, ..self }
-    }
 }
 
 /// Checks `value` at `path` against `shape`.
 pub(super) fn check(value: &Value, path: &str, shape: &Shape, report: &mut Report) {
-    Walk { report, inside_later: false }.value(value, path, shape);
+    Walk { report }.value(value, path, shape);
 }
 
 struct Walk<'r> {
     report: &'r mut Report,
-    /// Inside a field that is refused as a whole, its parts are only checked for structure.
-    inside_later: bool,
 }
 
 impl Walk<'_> {
@@ -67,11 +52,7 @@ impl Walk<'_> {
         match (shape, value) {
             (Shape::Text, Value::String(_)) | (Shape::Flag, Value::Bool(_)) => {}
             (Shape::Integer { min, max }, Value::Number(_)) => self.integer(value, path, *min, *max),
-            (Shape::OneOf { built, also, later }, Value::String(text)) => {
-                if !also.contains(&text.as_str()) {
-                    self.one_of(text, path, built, later);
-                }
-            }
+            (Shape::OneOf(names), Value::String(text)) => self.one_of(text, path, names),
             (Shape::List(element), Value::Array(values)) => {
                 for (index, value) in values.iter().enumerate() {
                     self.value(value, &format!("{path}[{index}]"), element);
@@ -93,9 +74,12 @@ impl Walk<'_> {
     fn object(&mut self, map: &serde_json::Map<String, Value>, path: &str, fields: &'static [Field]) {
         let names: Vec<&str> = fields.iter().map(|field| field.name).collect();
         for name in map.keys().filter(|name| !names.contains(&name.as_str())) {
-            let what = format!("{} does not exist here", quoted(name));
-            let help = self.suggestion(name, &names, &names);
-            self.report.fault(format!("{path}.{name}"), codes::UNKNOWN_FIELD, what, help);
+            let path = format!("{path}.{name}");
+            if !self.obsolete(name, &path) {
+                let what = format!("{} does not exist here", quoted(name));
+                let help = self.suggestion(name, &names);
+                self.report.fault(path, codes::UNKNOWN_FIELD, what, help);
+            }
         }
         for field in fields {
             let path = format!("{path}.{}", field.name);
@@ -105,21 +89,9 @@ impl Walk<'_> {
                     self.report.fault(path, codes::MISSING_FIELD, format!("{} is required", field.name), help);
                 }
                 None => {}
-                Some(value) => self.field(value, &path, field),
+                Some(value) => self.value(value, &path, &field.shape),
             }
         }
-    }
-
-    fn field(&mut self, value: &Value, path: &str, field: &Field) {
-        let refused = field.later && !self.inside_later && !is_default(value);
-        if refused {
-            let what = format!("the field {} is not built in this version", field.name);
-            self.report.fault(path, codes::UNSUPPORTED, what, "remove it");
-        }
-        let outer = self.inside_later;
-        self.inside_later |= field.later;
-        self.value(value, path, &field.shape);
-        self.inside_later = outer;
     }
 
     fn integer(&mut self, number: &Value, path: &str, min: i64, max: i64) {
@@ -134,26 +106,23 @@ impl Walk<'_> {
         }
     }
 
-    fn one_of(&mut self, text: &str, path: &str, built: &[&str], later: &[&str]) {
-        if built.contains(&text) {
-            return;
+    fn one_of(&mut self, text: &str, path: &str, names: &[&str]) {
+        if !names.contains(&text) && !self.obsolete(text, path) {
+            let help = self.suggestion(text, names);
+            self.report.fault(path, codes::UNKNOWN_VALUE, format!("{} does not exist", quoted(text)), help);
         }
-        if later.contains(&text) {
-            if !self.inside_later {
-                let help =
-                    if built.len() <= 16 { format!("built are {}", built.join(", ")) } else { "remove it".into() };
-                self.report.fault(path, codes::UNSUPPORTED, format!("{text} is not built in this version"), help);
-            }
-            return;
-        }
-        let known = [built, later].concat();
-        let help = self.suggestion(text, &known, built);
-        self.report.fault(path, codes::UNKNOWN_VALUE, format!("{} does not exist", quoted(text)), help);
+    }
+
+    /// Whether `word` is one that the language has no more, and that has been said.
+    fn obsolete(&mut self, word: &str, path: &str) -> bool {
+        let Some(instead) = language::instead_of(word) else { return false };
+        self.report.fault(path, codes::OBSOLETE, format!("{} is no word of the language", quoted(word)), instead);
+        true
     }
 
     /// What was probably meant. Looking for it takes time, which a document of nothing but mistakes does not get.
-    fn suggestion(&self, wrong: &str, known: &[&str], usable: &[&str]) -> String {
-        if self.report.is_flooded() { "remove it".into() } else { suggestion(wrong, known, usable) }
+    fn suggestion(&self, wrong: &str, known: &[&str]) -> String {
+        if self.report.is_flooded() { "remove it".into() } else { suggestion(wrong, known, known) }
     }
 }
 
@@ -165,21 +134,9 @@ impl Shape {
             Self::Integer { .. } => "a whole number".into(),
             Self::List(_) => "a list".into(),
             Self::Map(_) | Self::Object(_) => "an object".into(),
-            Self::OneOf { built, .. } if built.len() <= 8 => format!("one of {}", built.join(", ")),
-            Self::OneOf { .. } => "one of the known names, as a string".into(),
+            Self::OneOf(names) if names.len() <= 8 => format!("one of {}", names.join(", ")),
+            Self::OneOf(_) => "one of the known names, as a string".into(),
         }
-    }
-}
-
-/// A value that says what silence says. Upstream's schema writes such values into objects on its own.
-fn is_default(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(flag) => !flag,
-        Value::Number(_) => integer(value) == Some(0),
-        Value::String(text) => text.is_empty(),
-        Value::Array(values) => values.is_empty(),
-        Value::Object(map) => !map.is_empty() && map.values().all(is_default),
     }
 }
 

@@ -1,9 +1,11 @@
 //! Which processes and nodes a policy is about.
 
 use super::labels;
+use super::macros::Merged;
 use super::node::Node;
 use super::report::Report;
 use super::schema::quoted;
+use super::spec::Surroundings;
 use crate::fault::codes;
 use crate::ir::{LabelOperator, LabelSelector, PodScope, PolicyId, PolicyKind, Scope};
 
@@ -39,6 +41,21 @@ pub(super) fn read(spec: &Node<'_>, id: &PolicyId, report: &mut Report) -> Scope
         },
         PolicyKind::Cluster => cluster(host.is_some(), pods, containers),
     }
+}
+
+/// `matchWorkloads`: the same selectors, of one alternative.
+pub(super) fn workloads(selector: &Merged<'_>, surroundings: &Surroundings<'_>, report: &mut Report) -> Option<Scope> {
+    let node = selector.field("matchWorkloads")?;
+    if !node.is_object() {
+        return None;
+    }
+    let scope = read(&node, surroundings.id, report);
+    let everything = ["podSelector", "containerSelector", "hostSelector"].iter().all(|name| node.field(name).is_none());
+    if everything || scope == Scope::Everything {
+        let what = "it selects every process that the policy is about";
+        report.fault(node.path(), codes::FILTER_ALWAYS, what, "write which pods or containers are meant, or remove it");
+    }
+    Some(scope)
 }
 
 fn cluster(host: bool, pods: Option<LabelSelector>, containers: Option<LabelSelector>) -> Scope {

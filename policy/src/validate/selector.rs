@@ -1,12 +1,15 @@
 //! One alternative of a hook: its filters and its actions.
 
-use super::hook::Args;
+use super::arguments::Args;
+use super::hook::Family;
+use super::macros::Merged;
 use super::node::Node;
 use super::report::Report;
 use super::spec::Surroundings;
-use super::{actions, args, binaries, namespaces, pids};
+use super::{actions, args, binaries, capabilities, changes, namespaces, pids, scope};
+use crate::engine::Feature;
 use crate::fault::codes;
-use crate::ir::{HookPoint, Selector, Strength};
+use crate::ir::{ArgType, HookPoint, OnReturn, Selector, Strength};
 
 /// How many selectors a hook can have: they share one word of the kernel's rule table.
 pub(super) const MAX_SELECTORS: usize = 63;
@@ -16,46 +19,74 @@ pub(super) const MAX_ENTRIES: usize = 64;
 /// How many may be listed, with repetitions, for their order to be looked at.
 const MAX_LISTED: usize = 1000;
 
+/// The hook around a selector.
+pub(super) struct Place<'a> {
+    pub(super) family: Family,
+    /// All of its points; none when they could not be read.
+    pub(super) points: &'a [HookPoint],
+    pub(super) args: &'a Args,
+    /// What it returns, if that is read and was understood.
+    pub(super) returns: Option<ArgType>,
+    /// `return: true`.
+    pub(super) asked_return: bool,
+    /// The hook does something whatever its selectors say: `returnArgAction`.
+    pub(super) acts: bool,
+}
+
 /// A selector and what it asks for.
 pub(super) struct Reading {
     pub(super) selector: Selector,
     /// The strength that its actions ask for; `None` when they only observe.
     pub(super) asks: Option<Strength>,
+    /// An action is NotifyEnforcer.
+    pub(super) notifies: bool,
     /// All of it was understood: a filter that is absent here is absent in the document.
     whole: bool,
 }
 
-const FILTERS: [&str; 11] = [
+/// The fields that say which events are meant.
+const FILTERS: [&str; 10] = [
     "matchPIDs",
     "matchBinaries",
+    "matchParentBinaries",
     "matchNamespaces",
+    "matchNamespaceChanges",
+    "matchCapabilities",
+    "matchCapabilityChanges",
+    "matchWorkloads",
     "matchArgs",
     "matchData",
-    "matchCapabilities",
-    "matchNamespaceChanges",
-    "matchCapabilityChanges",
-    "matchParentBinaries",
-    "matchWorkloads",
-    "macros",
 ];
-const OTHERS: [&str; 3] = ["matchActions", "matchReturnArgs", "matchReturnActions"];
+/// Those of them that are lists of entries.
+const ENTRIES: [&str; 10] = [
+    "matchPIDs",
+    "matchBinaries",
+    "matchParentBinaries",
+    "matchNamespaces",
+    "matchNamespaceChanges",
+    "matchCapabilities",
+    "matchCapabilityChanges",
+    "matchArgs",
+    "matchData",
+    "matchReturnArgs",
+];
+const OTHERS: [&str; 4] = ["matchActions", "matchReturnArgs", "matchReturnActions", "macros"];
 
 pub(super) fn read_all(
     hook: &Node<'_>,
-    point: &HookPoint,
-    args: &Args,
-    surroundings: &Surroundings,
+    place: &Place<'_>,
+    surroundings: &Surroundings<'_>,
     report: &mut Report,
 ) -> Vec<Reading> {
     let nodes = hook.list("selectors");
-    let mut readings: Vec<(Node<'_>, Reading)> = Vec::with_capacity(nodes.len());
+    let mut readings: Vec<(String, Reading)> = Vec::with_capacity(nodes.len());
     for node in nodes {
-        let reading = read(&node, hook, point, args, surroundings, report);
-        readings.push((node, reading));
+        let path = node.path().to_owned();
+        readings.push((path, read(node, place, surroundings, report)));
     }
     // Dropping what is said twice first keeps the count independent of repetition.
     if readings.len() <= MAX_LISTED {
-        check_order(&mut readings, report);
+        check_order(&mut readings, place.acts, report);
     }
     let readings: Vec<_> = readings.into_iter().map(|(_, reading)| reading).collect();
     if readings.len() > MAX_SELECTORS {
@@ -66,91 +97,145 @@ pub(super) fn read_all(
     readings
 }
 
-fn read(
-    node: &Node<'_>,
-    hook: &Node<'_>,
-    point: &HookPoint,
-    args: &Args,
-    surroundings: &Surroundings,
-    report: &mut Report,
-) -> Reading {
-    let written = |names: &[&str]| names.iter().any(|name| node.field(name).is_some_and(|field| !is_empty(&field)));
-    if node.is_object() && !written(&FILTERS) && !written(&OTHERS) {
+fn read(own: Node<'_>, place: &Place<'_>, surroundings: &Surroundings<'_>, report: &mut Report) -> Reading {
+    let before = report.count();
+    let is_object = own.is_object();
+    // The macros live as long as the document, the selector's node only as long as this call.
+    let node = surroundings.macros.merge(own, report);
+    let written = |names: &[&str]| names.iter().any(|name| node.said(name).is_some());
+    if is_object && !written(&FILTERS) && !written(&OTHERS) {
         let what = "an empty selector says nothing, and matches every event";
         report.fault(node.path(), codes::SELECTOR_EMPTY, what, "remove it, or write a filter or an action");
     }
-    if hook.flag_of("return") != Some(true) {
-        for field in ["matchReturnArgs", "matchReturnActions"] {
-            if node.field(field).is_some_and(|field| !is_empty(&field)) {
-                let what = format!("{field} has no effect without return: true");
-                let help = "write return: true and a returnArg, or remove it";
-                report.fault(node.path_of(field), codes::RETURN_UNUSED, what, help);
-            }
-        }
-    }
-    for field in ["matchPIDs", "matchBinaries", "matchNamespaces", "matchArgs"] {
+    check_return(&node, place, report);
+    for field in ENTRIES {
         let count = node.list(field).len();
         if count > MAX_ENTRIES {
             let what = format!("there are {count} entries, and at most {MAX_ENTRIES} can be combined");
             report.fault(node.path_of(field), codes::TOO_MANY, what, "merge some");
         }
     }
-    let (actions, asks) = actions::read(node, point, surroundings, report);
+    for field in FILTERS.into_iter().filter(|field| node.said(field).is_some()) {
+        report.needs(node.path_of(field), Feature::Filter(field));
+    }
+    let done = actions::read(&node, "matchActions", place, surroundings, report);
+    let returned = on_return(&node, place, surroundings, report);
+    let mut asks = done.asks;
+    let mut notifies = done.notifies();
+    let on_return = returned.map(|(on_return, done)| {
+        asks = asks.max(done.asks);
+        notifies |= done.notifies();
+        on_return
+    });
     let selector = Selector {
-        pids: pids::read(node, surroundings, report),
-        binaries: binaries::read(node, report),
-        namespaces: namespaces::read(node, report),
-        args: args::read(node, point, args, report),
-        actions,
+        pids: pids::read(&node, surroundings, report),
+        binaries: binaries::read(&node, "matchBinaries", report),
+        parent_binaries: binaries::read(&node, "matchParentBinaries", report),
+        namespaces: namespaces::read(&node, report),
+        namespace_changes: changes::namespaces(&node, report),
+        capabilities: capabilities::read(&node, report),
+        capability_changes: changes::capabilities(&node, report),
+        workloads: scope::workloads(&node, surroundings, report),
+        args: args::read(&node, place, surroundings, report),
+        actions: done.actions,
+        posting: done.posting,
+        effects: done.effects,
+        on_return,
+        label: node.field("label").and_then(|label| label.text()).unwrap_or_default().to_owned(),
     };
-    let whole = !report.is_faulty(node.path());
-    Reading { selector, asks, whole }
+    if node.said("label").is_some() {
+        report.needs(node.path_of("label"), Feature::Field("label"));
+    }
+    let whole = report.count() == before
+        && !report.is_faulty(node.path())
+        && node.pieces().all(|piece| !report.is_faulty(piece.path()));
+    Reading { selector, asks, notifies, whole }
 }
 
-fn is_empty(field: &Node<'_>) -> bool {
-    !field.is_object() && field.items().next().is_none()
+fn check_return(node: &Merged<'_>, place: &Place<'_>, report: &mut Report) {
+    for field in ["matchReturnArgs", "matchReturnActions"] {
+        if node.said(field).is_none() {
+            continue;
+        }
+        report.needs(node.path_of(field), Feature::Field(field));
+        if !place.asked_return {
+            let what = format!("{field} has no effect without return: true");
+            let help = if matches!(place.family, Family::Kprobe | Family::Fentry | Family::Uprobe) {
+                "write return: true and a returnArg, or remove it"
+            } else {
+                "remove it: such a hook has no return to look at"
+            };
+            report.fault(node.path_of(field), codes::RETURN_UNUSED, what, help);
+        }
+    }
+}
+
+/// What is asked and done on return; `None` when nothing is said about it.
+fn on_return(
+    node: &Merged<'_>,
+    place: &Place<'_>,
+    surroundings: &Surroundings<'_>,
+    report: &mut Report,
+) -> Option<(OnReturn, actions::Done)> {
+    if node.said("matchReturnArgs").is_none() && node.said("matchReturnActions").is_none() {
+        return None;
+    }
+    let args = args::read_returned(node, place, surroundings, report);
+    let done = actions::read(node, "matchReturnActions", place, surroundings, report);
+    let on_return = OnReturn { args, actions: done.actions, posting: done.posting, effects: done.effects.clone() };
+    Some((on_return, done))
 }
 
 /// Selectors are tried in written order, and the first that matches decides.
-fn check_order(readings: &mut Vec<(Node<'_>, Reading)>, report: &mut Report) {
+fn check_order(readings: &mut Vec<(String, Reading)>, acts: bool, report: &mut Report) {
     if !readings.iter().all(|(_, reading)| reading.whole) {
         return;
     }
-    let mut kept: Vec<(Node<'_>, Reading)> = Vec::with_capacity(readings.len());
-    for (node, reading) in readings.drain(..) {
+    let mut kept: Vec<(String, Reading)> = Vec::with_capacity(readings.len());
+    for (path, reading) in readings.drain(..) {
         match kept.iter().find(|(_, earlier)| covers(&earlier.selector, &reading.selector)) {
-            None => kept.push((node, reading)),
+            None => kept.push((path, reading)),
             // The same thing said twice means what it means once.
             Some((_, earlier)) if earlier.selector == reading.selector => {}
             Some((earlier, _)) => {
-                let what = format!("{} matches whatever this one matches, and comes first", earlier.path());
+                let what = format!("{earlier} matches whatever this one matches, and comes first");
                 let help = "put this one first, or remove one of them";
-                report.fault(node.path(), codes::SELECTOR_UNREACHABLE, what, help);
+                report.fault(path, codes::SELECTOR_UNREACHABLE, what, help);
             }
         }
     }
     *readings = kept;
-    for (node, reading) in readings.iter().rev() {
-        let actions = &reading.selector.actions;
-        if actions.post || actions.deny.is_some() || actions.signal.is_some() {
+    // Where the hook acts by itself, a selector may be there to say that nothing is posted.
+    for (path, reading) in readings.iter().rev() {
+        let Selector { actions, effects, on_return, .. } = &reading.selector;
+        if acts
+            || actions.post
+            || actions.deny.is_some()
+            || actions.signal.is_some()
+            || !effects.is_empty()
+            || on_return.is_some()
+        {
             break;
         }
         let what = "it does nothing, and there is no later selector that it could keep from matching";
-        report.fault(
-            node.path(),
-            codes::SELECTOR_NO_EFFECT,
-            what,
-            "remove it, or put it before the selector it is an exception to",
-        );
+        let help = "remove it, or put it before the selector it is an exception to";
+        report.fault(path.clone(), codes::SELECTOR_NO_EFFECT, what, help);
     }
 }
 
 /// Whether `earlier` matches everything that `later` matches, as far as their filters show: its filters are among the
 /// other's.
 fn covers(earlier: &Selector, later: &Selector) -> bool {
-    let Selector { pids, binaries, namespaces, args, actions: _ } = earlier;
-    pids.iter().all(|filter| later.pids.contains(filter))
-        && binaries.iter().all(|filter| later.binaries.contains(filter))
-        && namespaces.iter().all(|filter| later.namespaces.contains(filter))
-        && args.iter().all(|filter| later.args.contains(filter))
+    fn among<T: PartialEq>(earlier: &[T], later: &[T]) -> bool {
+        earlier.iter().all(|filter| later.contains(filter))
+    }
+    among(&earlier.pids, &later.pids)
+        && among(&earlier.binaries, &later.binaries)
+        && among(&earlier.parent_binaries, &later.parent_binaries)
+        && among(&earlier.namespaces, &later.namespaces)
+        && among(&earlier.namespace_changes, &later.namespace_changes)
+        && among(&earlier.capabilities, &later.capabilities)
+        && among(&earlier.capability_changes, &later.capability_changes)
+        && (earlier.workloads.is_none() || earlier.workloads == later.workloads)
+        && among(&earlier.args, &later.args)
 }

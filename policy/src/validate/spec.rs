@@ -3,49 +3,59 @@
 use std::collections::BTreeSet;
 
 use super::hook::{self, Reading};
-use super::nearest;
+use super::lists::Lists;
+use super::macros::Macros;
 use super::node::Node;
 use super::report::Report;
-use super::schema::quoted;
-use super::scope;
+use super::{enforcers, options, scope};
+use crate::engine::{Feature, HookKind};
 use crate::fault::codes;
-use crate::ir::{LabelSelector, Mode, OnFault, PolicyId, PolicyKind, Scope, Strength, ValidatedPolicy, hook_text};
+use crate::ir::{LabelSelector, OnFault, PolicyId, PolicyKind, Scope, Strength, ValidatedPolicy, hook_text};
 
-/// Options that upstream knows and that have nothing to act on here.
-const OPTIONS_WITHOUT_EFFECT: [&str; 4] =
-    ["disable-kprobe-multi", "disable-uprobe-multi", "override-method", "sleepable-preload-size"];
-const POLICY_MODE: &str = "policy-mode";
-/// The families of hooks that exist.
-const FAMILIES: [&str; 6] = ["kprobes", "lsmhooks", "tracepoints", "uprobes", "usdts", "fentries"];
+/// How many hooks a policy can have, those of lists counted one by one.
+pub(super) const MAX_HOOKS: usize = 4096;
 
 /// What the parts of a hook need to know of the policy around it.
-pub(super) struct Surroundings {
+pub(super) struct Surroundings<'a> {
     pub(super) kind: PolicyKind,
+    /// The namespace of a namespaced policy.
+    pub(super) id: &'a PolicyId,
     /// The policy is about pods, so "pid 1" may be a container's.
     pub(super) about_pods: bool,
     /// `nodeSelector` can only select one node.
     pub(super) one_node: bool,
+    pub(super) lists: &'a Lists,
+    pub(super) macros: &'a Macros<'a>,
 }
 
 /// Judges `spec`. What is returned only counts when nothing was reported.
 pub(super) fn judge(spec: &Node<'_>, id: PolicyId, report: &mut Report) -> ValidatedPolicy {
     let scope: Scope = scope::read(spec, &id, report);
     let node_selector: Option<LabelSelector> = scope::node_selector(spec, report);
+    let lists = Lists::read(spec, report);
+    let macros = Macros::read(spec, report);
     let surroundings = Surroundings {
         kind: id.kind,
+        id: &id,
         about_pods: scope::is_about_pods(&scope),
         one_node: scope::selects_one_node(node_selector.as_ref()),
+        lists: &lists,
+        macros: &macros,
     };
     if id.kind == PolicyKind::Namespaced {
         check_reach(spec, report);
     }
     let readings = hooks(spec, &surroundings, report);
-    let loader = spec.flag_of("loader").unwrap_or(false);
-    if FAMILIES.iter().all(|family| spec.list(family).is_empty()) && !loader && spec.is_object() {
+    let loader = loader(spec, &scope, report);
+    if readings.is_empty() && !loader && spec.is_object() {
         let help = "list at least one entry in kprobes, lsmhooks or tracepoints";
         report.fault(spec.path(), codes::NO_HOOKS, "the policy hooks nothing", help);
     }
-    let mode = mode(spec, report);
+    let enforcers = enforcers::read(spec, &lists, report);
+    enforcers::check_use(spec, &readings, report);
+    lists.check_use(report);
+    macros.check_use(report);
+    let mode = options::mode(spec, report);
     let minimum_strength = strength(spec, &readings, report);
     let on_fault = on_fault(spec, &readings, report);
     ValidatedPolicy {
@@ -57,23 +67,50 @@ pub(super) fn judge(spec: &Node<'_>, id: PolicyId, report: &mut Report) -> Valid
         minimum_strength,
         scope,
         node_selector,
-        hooks: readings.into_iter().map(|reading| reading.hook).collect(),
+        hooks: distinct(readings, spec, report),
+        enforcers,
+        loader,
     }
 }
 
-fn hooks(spec: &Node<'_>, surroundings: &Surroundings, report: &mut Report) -> Vec<Reading> {
+fn hooks(spec: &Node<'_>, surroundings: &Surroundings<'_>, report: &mut Report) -> Vec<Reading> {
     let mut readings = Vec::new();
-    let mut said = BTreeSet::new();
-    for family in [hook::Family::Kprobe, hook::Family::Lsm, hook::Family::Tracepoint] {
+    for family in hook::Family::ALL {
         for (node, index) in spec.list(family.field()).into_iter().zip(0..) {
-            let reading = hook::read(&node, family, index, surroundings, report);
-            // What is said twice is reported once: repetition means nothing.
-            if said.insert(hook_text(&reading.hook)) {
-                readings.push(reading);
-            }
+            readings.push(hook::read(&node, family, index, surroundings, report));
         }
     }
     readings
+}
+
+/// What is said twice is reported once: repetition means nothing.
+fn distinct(readings: Vec<Reading>, spec: &Node<'_>, report: &mut Report) -> Vec<crate::ir::Hook> {
+    let mut said = BTreeSet::new();
+    let hooks: Vec<_> = readings
+        .into_iter()
+        .flat_map(|reading| reading.hooks)
+        .filter(|hook| said.insert(crate::ir::short(&hook_text(hook))))
+        .collect();
+    if hooks.len() > MAX_HOOKS {
+        let what = format!("there are {} hooks, and a policy can have {MAX_HOOKS}", hooks.len());
+        report.fault(spec.path(), codes::TOO_MANY, what, "split it into several policies");
+    }
+    hooks
+}
+
+/// `loader: true`: of the whole node, because what maps a file is not yet what the policy is about.
+fn loader(spec: &Node<'_>, scope: &Scope, report: &mut Report) -> bool {
+    let loader = spec.flag_of("loader").unwrap_or(false);
+    if loader {
+        report.needs(spec.path_of("loader"), Feature::Hook(HookKind::Loader));
+        if *scope != Scope::Everything
+            && !matches!(scope, Scope::Some { pods: Some(pods), .. } if pods.namespace.is_some())
+        {
+            let what = "loader events come from the whole node, whatever the selectors say";
+            report.fault(spec.path_of("loader"), codes::LOADER_SCOPE, what, "remove the selectors, or loader");
+        }
+    }
+    loader
 }
 
 /// What reaches beyond a namespace is not for those who may only write policies in one.
@@ -96,65 +133,6 @@ fn check_reach(spec: &Node<'_>, report: &mut Report) {
     for list in spec.list("lists").iter().filter(|list| list.text_of("type").starts_with("generated_")) {
         let what = "a generated list hooks everything that the kernel has";
         refuse(list.path_of("type"), codes::GENERATED_LIST_IN_NAMESPACED, what);
-    }
-}
-
-/// The mode, from `spec.mode`, or from upstream's option.
-fn mode(spec: &Node<'_>, report: &mut Report) -> Mode {
-    let from_option = options(spec, report);
-    let field = match spec.text_of("mode") {
-        "Enforce" => Some(Mode::Enforce),
-        "Monitor" => Some(Mode::Monitor),
-        _ => None,
-    };
-    if let (Some(field), Some(option)) = (field, from_option)
-        && field != option
-    {
-        let what = "spec.mode and the option policy-mode say different things";
-        report.fault(spec.path_of("mode"), codes::MODE_CONTRADICTION, what, "write one of the two");
-    }
-    field.or(from_option).unwrap_or(Mode::Enforce)
-}
-
-/// The mode that `options` give; every other option is refused.
-fn options(spec: &Node<'_>, report: &mut Report) -> Option<Mode> {
-    let mut modes = Vec::new();
-    for option in spec.list("options") {
-        let name = option.text_of("name");
-        if name == POLICY_MODE {
-            modes.extend(policy_mode(&option, report));
-        } else if OPTIONS_WITHOUT_EFFECT.contains(&name) {
-            let what = format!("the option {name} would have no effect");
-            report.fault(option.path_of("name"), codes::UNSUPPORTED, what, "remove it");
-        } else if option.field("name").is_some_and(|name| name.text().is_some()) {
-            let known = [&[POLICY_MODE][..], &OPTIONS_WITHOUT_EFFECT[..]].concat();
-            let what = format!("the option {} does not exist", quoted(name));
-            report.fault(
-                option.path_of("name"),
-                codes::OPTION_UNKNOWN,
-                what,
-                nearest::suggestion(name, &known, &[POLICY_MODE]),
-            );
-        }
-    }
-    modes.sort_unstable();
-    modes.dedup();
-    if modes.len() > 1 {
-        let what = "policy-mode is given twice, with different values";
-        report.fault(spec.path_of("options"), codes::OPTION_VALUE, what, "write one of them");
-    }
-    modes.first().copied()
-}
-
-fn policy_mode(option: &Node<'_>, report: &mut Report) -> Option<Mode> {
-    match option.text_of("value") {
-        "enforce" => Some(Mode::Enforce),
-        "monitor" => Some(Mode::Monitor),
-        other => {
-            let what = format!("{} is not a policy-mode", quoted(other));
-            report.fault(option.path_of("value"), codes::OPTION_VALUE, what, "write enforce or monitor");
-            None
-        }
     }
 }
 

@@ -11,6 +11,9 @@ use crate::ir::StringCompare;
 /// How many bytes a value may have: what the kernel's tables compare.
 pub(super) const MAX_VALUE_BYTES: usize = stockade_enforcer_common::key::MAX_TEXT;
 
+/// How many parts of a string one filter can look for.
+pub(super) const MAX_PARTS: usize = 100;
+
 /// What kind of string is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -46,6 +49,37 @@ pub(super) fn values(
         }
     }
     minimal(&set, compare)
+}
+
+/// The values of `SubString` and `SubStringIgnCase`, without those that have another value in them.
+pub(super) fn parts(node: &Node<'_>, ignore_case: bool, report: &mut Report) -> BTreeSet<String> {
+    let set = super::numbers::parse_each(node, report, |text, path, report| {
+        if text.is_empty() {
+            let what = "nothing is a part of everything";
+            report.fault(path, codes::FILTER_ALWAYS, what, "write what is looked for, or remove the filter");
+            return None;
+        }
+        if text.contains('\0') {
+            let what = format!("{} contains a NUL, which ends a string", quoted(text));
+            report.fault(path, codes::VALUE_NEVER, what, "write it without the NUL");
+            return None;
+        }
+        if text.len() > MAX_VALUE_BYTES {
+            let what = format!("the value has {} bytes, and at most {MAX_VALUE_BYTES} can be compared", text.len());
+            report.fault(path, codes::VALUE_TOO_LONG, what, "write a shorter one");
+            return None;
+        }
+        Some(if ignore_case { text.to_ascii_lowercase() } else { text.to_owned() })
+    });
+    if set.len() > MAX_PARTS {
+        let what = format!("there are {} parts to look for, and at most {MAX_PARTS} can be", set.len());
+        report.fault(node.path_of("values"), codes::TOO_MANY, what, "split them over several selectors");
+        return set;
+    }
+    set.iter()
+        .filter(|value| !set.iter().any(|part| part != *value && value.contains(part.as_str())))
+        .cloned()
+        .collect()
 }
 
 fn check(text: &str, path: &str, compare: StringCompare, negated: bool, kind: Kind, report: &mut Report) {

@@ -1,7 +1,8 @@
 //! What is the same on every kernel: functions and their arguments, and the numbers of families and protocols.
 
-use super::functions::{FUNCTIONS, Function, LSM_HOOKS, VOID_HOOKS};
-use crate::ir::{ArgType, HookPoint, Strength};
+use super::functions::{FUNCTIONS, Function, LSM_HOOKS};
+use crate::facts::twins;
+use crate::ir::{self, ArgType, Generated, HookPoint, Strength};
 
 /// What is known about an argument.
 pub(super) enum Lookup {
@@ -23,18 +24,36 @@ pub(super) enum Class {
 
 impl Class {
     pub(super) fn can_be_read_as(self, ty: ArgType) -> bool {
+        let pointer = |names: &[&str]| matches!(self, Self::Pointer(name) if name == "void" || names.contains(&name));
         match ty {
             // 64 bits hold whatever there is.
-            ArgType::SizeT => true,
-            _ if self == Self::Pointer("void") => !matches!(ty, ArgType::Int | ArgType::Uint32),
-            ArgType::Int | ArgType::Uint32 => self == Self::Number,
-            ArgType::String => self == Self::Text,
-            ArgType::File => self == Self::Pointer("file"),
-            ArgType::Path => self == Self::Pointer("path"),
-            ArgType::LinuxBinprm => self == Self::Pointer("linux_binprm"),
+            ArgType::SizeT | ArgType::Auto | ArgType::Nop => true,
+            ArgType::String | ArgType::CharBuf | ArgType::ConstBuf => self == Self::Text || pointer(&["void"]),
+            ArgType::File => pointer(&["file"]),
+            ArgType::Path => pointer(&["path"]),
+            ArgType::LinuxBinprm => pointer(&["linux_binprm"]),
             // The agent follows a socket to its sock.
-            ArgType::Sock => self == Self::Pointer("sock") || self == Self::Pointer("socket"),
-            ArgType::Sockaddr => self == Self::Pointer("sockaddr"),
+            ArgType::Sock => pointer(&["sock", "socket"]),
+            ArgType::Socket => pointer(&["socket"]),
+            ArgType::Sockaddr | ArgType::SockaddrUn => pointer(&["sockaddr"]),
+            ArgType::Dentry => pointer(&["dentry"]),
+            ArgType::Kiocb => pointer(&["kiocb"]),
+            ArgType::Skb => pointer(&["sk_buff"]),
+            ArgType::Cred | ArgType::CapInheritable | ArgType::CapPermitted | ArgType::CapEffective => {
+                pointer(&["cred", "kernel_cap_t"])
+            }
+            ArgType::KernelCapT => pointer(&["kernel_cap_t"]),
+            ArgType::BpfAttr => pointer(&["bpf_attr"]),
+            ArgType::BpfMap => pointer(&["bpf_map"]),
+            ArgType::BpfProg => pointer(&["bpf_prog"]),
+            ArgType::IovIter => pointer(&["iov_iter"]),
+            ArgType::UserNamespace => pointer(&["user_namespace", "cred"]),
+            _ => match ty.class() {
+                ir::Class::Number { .. } | ir::Class::Capability | ir::Class::Syscall => self == Self::Number,
+                // A descriptor is a number.
+                _ if ty == ArgType::Fd => self == Self::Number,
+                _ => pointer(&[]),
+            },
         }
     }
 
@@ -56,7 +75,11 @@ impl Class {
             Self::Pointer("linux_binprm") => "write linux_binprm",
             Self::Pointer("sock" | "socket") => "write sock",
             Self::Pointer("sockaddr") => "write sockaddr",
-            Self::Pointer(_) => "remove it: this version cannot read it",
+            Self::Pointer("dentry") => "write dentry",
+            Self::Pointer("cred") => "write cred",
+            Self::Pointer("kernel_cap_t") => "write kernel_cap_t",
+            Self::Pointer("bpf_attr") => "write bpf_attr",
+            Self::Pointer(_) => "remove it: there is no type for it",
         }
     }
 }
@@ -74,25 +97,27 @@ fn function(point: &HookPoint) -> Option<&'static Function> {
     let named = |table: &'static [Function], name: &str| table.iter().find(|(known, _)| *known == name);
     match point {
         HookPoint::Lsm { hook } => named(LSM_HOOKS, hook),
-        HookPoint::Kprobe { call, syscall: false } => {
+        HookPoint::Kprobe { call, syscall: false } | HookPoint::Fentry { call, syscall: false } => {
             named(FUNCTIONS, call).or_else(|| call.strip_prefix("security_").and_then(|hook| named(LSM_HOOKS, hook)))
         }
-        HookPoint::Kprobe { .. } | HookPoint::Tracepoint { .. } => None,
+        _ => None,
     }
 }
 
-/// The name that a person knows the hook by.
-pub(super) fn name(point: &HookPoint) -> String {
+/// Whether the kernel's types say which arguments are sockets, so that one can be followed to its sock.
+pub(super) fn describes_sockets(point: &HookPoint) -> bool {
     match point {
-        HookPoint::Kprobe { call, .. } => call.clone(),
-        HookPoint::Lsm { hook } => hook.clone(),
-        HookPoint::Tracepoint { subsystem, event, .. } => format!("{subsystem}/{event}"),
+        HookPoint::Lsm { .. } => true,
+        HookPoint::Kprobe { call, syscall: false } => call.starts_with("security_"),
+        _ => false,
     }
 }
 
 /// Whether every socket that the hook sees is one of IPv4 or IPv6.
 pub(super) fn is_about_ip(point: &HookPoint) -> bool {
-    let HookPoint::Kprobe { call, syscall: false } = point else { return false };
+    let (HookPoint::Kprobe { call, syscall: false } | HookPoint::Fentry { call, syscall: false }) = point else {
+        return false;
+    };
     ["tcp_", "__tcp_", "udp_", "udpv6_", "inet_csk_"].iter().any(|prefix| call.starts_with(prefix))
 }
 
@@ -109,8 +134,10 @@ pub(super) enum Unset {
 pub(super) fn unset(point: &HookPoint) -> Option<Unset> {
     let name = match point {
         HookPoint::Lsm { hook } => hook.as_str(),
-        HookPoint::Kprobe { call, syscall: false } => call.strip_prefix("security_").unwrap_or(call),
-        HookPoint::Kprobe { .. } | HookPoint::Tracepoint { .. } => return None,
+        HookPoint::Kprobe { call, syscall: false } | HookPoint::Fentry { call, syscall: false } => {
+            call.strip_prefix("security_").unwrap_or(call)
+        }
+        _ => return None,
     };
     match name {
         "socket_connect" | "tcp_v4_connect" | "tcp_v6_connect" => Some(Unset::Remote),
@@ -125,12 +152,16 @@ pub(super) fn reach(point: &HookPoint) -> Strength {
         HookPoint::Lsm { hook } => lsm_reach(hook),
         HookPoint::Kprobe { syscall: true, .. } => Strength::Override,
         HookPoint::Kprobe { call, .. } => call.strip_prefix("security_").map_or(Strength::Signal, lsm_reach),
-        HookPoint::Tracepoint { .. } => Strength::Signal,
+        HookPoint::Generated { functions: Generated::Syscalls, fentry: false } => Strength::Override,
+        HookPoint::Generated { fentry: false, .. } | HookPoint::Tracepoint { .. } => Strength::Signal,
+        HookPoint::Uprobe { .. } | HookPoint::Usdt { .. } => Strength::Signal,
+        // They miss calls on some kernels, so nothing rests on them.
+        HookPoint::Generated { fentry: true, .. } | HookPoint::Fentry { .. } => Strength::Observe,
     }
 }
 
 fn lsm_reach(hook: &str) -> Strength {
-    if VOID_HOOKS.contains(&hook) { Strength::Signal } else { Strength::Deny }
+    if twins::of(hook).all(twins::can_deny) { Strength::Deny } else { Strength::Signal }
 }
 
 /// Address families (`include/linux/socket.h`).

@@ -4,6 +4,8 @@
 //! written. What is generated is a pure function of the code ([`outputs`]), so that a test can compare it with the tree.
 
 mod crds;
+mod faults;
+mod language;
 mod webhooks;
 mod yaml;
 
@@ -23,6 +25,8 @@ struct Output {
 fn outputs() -> Result<Vec<Output>> {
     let mut outputs = crds::outputs()?;
     outputs.extend(webhooks::outputs());
+    outputs.push(faults::output());
+    outputs.push(language::output());
     Ok(outputs)
 }
 

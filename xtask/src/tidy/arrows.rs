@@ -23,7 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("stockade-cli", &["stockade-policy", "stockade-crds"]),
     ("stockade-e2e", &["stockade-crds"]),
     ("stockade-xtask", &["stockade-enforcer-common"]),
-    ("stockade-gen", &["stockade-crds", "stockade-webhooks", "stockade-enforcer-common"]),
+    ("stockade-gen", &["stockade-crds", "stockade-policy", "stockade-webhooks", "stockade-enforcer-common"]),
 ];
 
 /// What a member must not be built with, not even through others: this is what keeps it pure, small or without a client.

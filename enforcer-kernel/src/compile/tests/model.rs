@@ -123,6 +123,7 @@ fn process_of(scene: &Scene) -> Process {
         lineage: std::iter::once(own).chain(older).collect(),
         namespaces: kinds.map(|kind| (kind, *inode)).collect(),
         place: place_of(CGROUPS[happening.class as usize]),
+        ..Process::default()
     }
 }
 
@@ -138,6 +139,7 @@ fn arguments_of(scene: &Scene) -> Vec<Argument> {
             destination: socket.destination.into(),
             source_port: socket.source_port,
             destination_port: socket.destination_port,
+            state: 0,
         }),
     ];
     values.into_iter().zip(scene.unread.args).map(|(value, un)| if un { Argument::Unreadable } else { value }).collect()
