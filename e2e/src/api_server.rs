@@ -3,6 +3,8 @@
 use std::{
     path::Path,
     sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
@@ -16,6 +18,9 @@ use serde_json::json;
 use tokio::sync::OnceCell;
 
 use crate::{Kubectl, Rig};
+
+/// How long a CRD may take to be served on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A real API server: etcd and kube-apiserver, with certificates, RBAC and nothing else.
 #[derive(Debug, Clone)]
@@ -87,10 +92,22 @@ impl ApiServer {
             if path.extension().is_some_and(|extension| extension == "yaml") {
                 let path = path.to_string_lossy();
                 kubectl.run(&["apply", "--server-side", "--force-conflicts", "-f", &path])?.ok()?;
-                kubectl.run(&["wait", "--for=condition=Established", "--timeout=60s", "-f", &path])?.ok()?;
+                wait_until_served(&kubectl, &path)?;
             }
         }
         Ok(())
+    }
+}
+
+/// `kubectl wait` gives up at once on an object that nobody has given conditions yet.
+fn wait_until_served(kubectl: &Kubectl, path: &str) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        let output = kubectl.run(&["wait", "--for=condition=Established", "--timeout=60s", "-f", path])?;
+        if output.success || !output.stderr.contains(".status.conditions") || started.elapsed() > PATIENCE {
+            return output.ok().map(drop);
+        }
+        thread::sleep(Duration::from_millis(100));
     }
 }
 
