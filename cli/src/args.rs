@@ -17,11 +17,14 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Say what the admission webhook would say about policies in files, without a cluster
     Lint(LintArgs),
+    /// Say what policies do, in plain sentences; or what a code of lint means
+    Explain(ExplainArgs),
     /// Show what each node does about the policies of the cluster
     Status(StatusArgs),
     /// Print the version
     Version(VersionArgs),
-    /// Print a completion script: source <(stockade completions bash)
+    /// Print a completion script: source <(stockade completion bash)
+    #[command(name = "completion", alias = "completions")]
     Completions {
         /// For which shell
         shell: Shell,
@@ -50,6 +53,20 @@ pub(crate) enum LintFormat {
     Text,
     /// One JSON object
     Json,
+    /// For tools that show the results of code scanning
+    Sarif,
+    /// As annotations of a GitHub workflow
+    Github,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ExplainArgs {
+    /// A code such as PidZero, or YAML or JSON files, directories of them, or - for standard input
+    #[arg(required = true, value_name = "CODE|FILE", value_hint = clap::ValueHint::AnyPath)]
+    pub(crate) what: Vec<PathBuf>,
+    /// Look into directories below the given ones, too
+    #[arg(short = 'R', long)]
+    pub(crate) recursive: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,10 +1,11 @@
-//! The stockade command: `lint` judges policies without a cluster, `status` shows what a cluster does about them.
+//! The stockade command: `lint` judges policies without a cluster, `explain` says what they do, `status` shows what a cluster does about them.
 //!
 //! Exit codes of every command: 0 nothing refused, 1 something is, 2 it could not be found out; 2 wins.
 #![forbid(unsafe_code)]
 
 mod args;
 mod document;
+mod explain;
 mod lint;
 mod source;
 mod status;
@@ -48,6 +49,7 @@ pub fn main() -> ExitCode {
 fn run(args: Args) -> anyhow::Result<Outcome> {
     match args.command {
         Command::Lint(args) => lint::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Version(args) => version(args.output),
         Command::Completions { shell } => {

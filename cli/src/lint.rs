@@ -1,7 +1,9 @@
 //! `stockade lint`: what admission would say about policies in files, without a cluster.
 
+mod github;
 mod judge;
 mod report;
+mod sarif;
 mod text;
 
 use std::io::{self, Write as _};
@@ -15,7 +17,7 @@ use report::Report;
 pub(crate) fn run(args: &LintArgs) -> anyhow::Result<Outcome> {
     let mut report = Report::default();
     let mut sources: Vec<Source> = Vec::new();
-    for source in source::read_all(args) {
+    for source in source::read_all(&args.files, args.recursive) {
         match source {
             Ok(source) => {
                 judge::judge_source(&source, sources.len(), &mut report);
@@ -26,6 +28,8 @@ pub(crate) fn run(args: &LintArgs) -> anyhow::Result<Outcome> {
     }
     match args.output {
         LintFormat::Json => writeln!(io::stdout().lock(), "{:#}", report.to_json())?,
+        LintFormat::Sarif => writeln!(io::stdout().lock(), "{:#}", sarif::log(&report))?,
+        LintFormat::Github => github::write(&report, &mut io::stdout().lock())?,
         LintFormat::Text => {
             let mut out = anstream::stdout().lock();
             text::write(&report, &sources, &mut out)?;

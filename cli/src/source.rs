@@ -5,8 +5,6 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use crate::args::LintArgs;
-
 /// A text and where it comes from.
 #[derive(Debug)]
 pub(crate) struct Source {
@@ -44,8 +42,8 @@ impl SourceError {
 }
 
 /// Every source that the arguments name, in their order; those of a directory by name.
-pub(crate) fn read_all(args: &LintArgs) -> Vec<Result<Source, SourceError>> {
-    args.files.iter().flat_map(|path| read_one(path, args.recursive)).collect()
+pub(crate) fn read_all(files: &[PathBuf], recursive: bool) -> Vec<Result<Source, SourceError>> {
+    files.iter().flat_map(|path| read_one(path, recursive)).collect()
 }
 
 fn read_one(path: &Path, recursive: bool) -> Vec<Result<Source, SourceError>> {

@@ -42,6 +42,7 @@ mod well_known;
 use serde_json::Value;
 
 use self::report::{Findings, Report};
+pub(crate) use self::well_known::{FAMILIES, PROTOCOLS};
 use crate::fault::Fault;
 use crate::ir::ValidatedPolicy;
 

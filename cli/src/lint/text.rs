@@ -79,7 +79,7 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn summary(report: &Report) -> String {
+pub(crate) fn summary(report: &Report) -> String {
     let Counts { documents, accepted, refused, faults, warnings } = report.counts();
     let mut text = match documents {
         0 => "no policies".to_owned(),

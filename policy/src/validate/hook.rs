@@ -5,7 +5,7 @@ use super::node::Node;
 use super::point;
 use super::report::Report;
 use super::selector;
-use super::spec::Surroundings;
+use super::spec::{MAX_HOOKS, Surroundings};
 use super::well_known;
 use crate::engine::Feature;
 use crate::fault::codes;
@@ -65,7 +65,12 @@ pub(super) fn read(
     surroundings: &Surroundings<'_>,
     report: &mut Report,
 ) -> Reading {
-    let points = point::points(node, family, surroundings, report);
+    let mut points = point::points(node, family, surroundings, report);
+    if points.len() > MAX_HOOKS {
+        let what = format!("the list has {} functions, and a policy can have {MAX_HOOKS} hooks", points.len());
+        report.fault(node.path_of("call"), codes::TOO_MANY, what, "split it into several policies");
+        points.truncate(1);
+    }
     let returns = node.flag_of("return").unwrap_or(false);
     let context = Context { family, points: &points, returns };
     let args = arguments::read(node, &context, report);

@@ -79,7 +79,7 @@ impl Report {
 
     /// There are so many faults already that most of them will only be counted.
     pub(super) fn is_flooded(&self) -> bool {
-        self.faults.len() > 10 * MAX_FAULTS
+        self.faults.len() > 10 * MAX_FAULTS || self.warnings.len() > MAX_FAULTS
     }
 
     /// All faults and all warnings, in reading order, each once; what is only not carried out comes last.

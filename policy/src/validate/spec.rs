@@ -86,13 +86,16 @@ fn hooks(spec: &Node<'_>, surroundings: &Surroundings<'_>, report: &mut Report) 
 /// What is said twice is reported once: repetition means nothing.
 fn distinct(readings: Vec<Reading>, spec: &Node<'_>, report: &mut Report) -> Vec<crate::ir::Hook> {
     let mut said = BTreeSet::new();
+    let listed: usize = readings.iter().map(|reading| reading.hooks.len()).sum();
     let hooks: Vec<_> = readings
         .into_iter()
         .flat_map(|reading| reading.hooks)
+        // Beyond this, whether some are the same is not looked at: there are too many either way.
+        .take(if listed > 2 * MAX_HOOKS { 0 } else { listed })
         .filter(|hook| said.insert(crate::ir::short(&hook_text(hook))))
         .collect();
-    if hooks.len() > MAX_HOOKS {
-        let what = format!("there are {} hooks, and a policy can have {MAX_HOOKS}", hooks.len());
+    if hooks.len() > MAX_HOOKS || listed > 2 * MAX_HOOKS {
+        let what = format!("there are {listed} hooks, and a policy can have {MAX_HOOKS}");
         report.fault(spec.path(), codes::TOO_MANY, what, "split it into several policies");
     }
     hooks

@@ -165,7 +165,7 @@ fn lsm_reach(hook: &str) -> Strength {
 }
 
 /// Address families (`include/linux/socket.h`).
-pub(super) const FAMILIES: [(&str, u16); 45] = [
+pub(crate) const FAMILIES: [(&str, u16); 45] = [
     ("AF_UNSPEC", 0),
     ("AF_UNIX", 1),
     ("AF_INET", 2),
@@ -214,7 +214,7 @@ pub(super) const FAMILIES: [(&str, u16); 45] = [
 ];
 
 /// IP protocols (`include/uapi/linux/in.h`).
-pub(super) const PROTOCOLS: [(&str, u16); 29] = [
+pub(crate) const PROTOCOLS: [(&str, u16); 29] = [
     ("IPPROTO_IP", 0),
     ("IPPROTO_ICMP", 1),
     ("IPPROTO_TCP", 6),
