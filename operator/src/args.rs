@@ -29,6 +29,9 @@ pub struct Args {
     /// Further names in the webhook's certificate, for API servers that do not reach it through its Service.
     #[arg(long, env = "STOCKADE_WEBHOOK_NAMES", value_delimiter = ',')]
     pub webhook_names: Vec<String>,
+    /// Remove the taint stockade.dev/agent-not-ready from nodes whose enforcer is at work.
+    #[arg(long, env = "STOCKADE_REMOVE_STARTUP_TAINT", value_parser = clap::builder::BoolishValueParser::new())]
+    pub remove_startup_taint: bool,
     /// What to do; without it: run.
     #[command(subcommand)]
     pub command: Option<Command>,

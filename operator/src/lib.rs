@@ -11,6 +11,7 @@ pub mod rollup;
 pub mod run;
 pub mod secret;
 pub mod serve;
+pub mod taint;
 pub mod uninstall;
 pub mod view;
 pub mod writer;

@@ -19,6 +19,7 @@ use crate::health::{Checks, Health};
 use crate::metrics::Metrics;
 use crate::secret::{self, Keeper, Known};
 use crate::serve::{self, Serving};
+use crate::taint;
 use crate::view::SharedView;
 use crate::writer::Writer;
 
@@ -104,24 +105,24 @@ async fn lead(
     while !stop.is_cancelled() {
         let leads = *elected.borrow_and_update();
         metrics.set_leader(leads);
-        let tasks = leads.then(|| {
+        let mut tasks = Vec::new();
+        if leads {
             tracing::info!("this replica writes");
-            let writer = tokio::spawn(Writer::new(client.clone()).run(view.clone()));
-            let keeper = names.clone().map(|names| {
+            tasks.push(tokio::spawn(Writer::new(client.clone()).run(view.clone())));
+            if let Some(names) = names.clone() {
                 let keeper = Keeper { client: client.clone(), namespace: args.namespace.clone(), names };
-                tokio::spawn(keeper.run(known.clone()))
-            });
-            (writer, keeper)
-        });
+                tasks.push(tokio::spawn(keeper.run(known.clone())));
+            }
+            if args.remove_startup_taint {
+                tasks.push(tokio::spawn(taint::remove(client.clone(), view.clone())));
+            }
+        }
         tokio::select! {
             () = stop.cancelled() => {}
             changed = elected.changed() => if changed.is_err() { break },
         }
-        if let Some((writer, keeper)) = tasks {
-            writer.abort();
-            if let Some(keeper) = keeper {
-                keeper.abort();
-            }
+        for task in tasks {
+            task.abort();
         }
     }
     // Gives the Lease up, so that another replica need not wait for it to run out.

@@ -187,7 +187,8 @@ fn apply(view: &mut View, arriving: &mut Arriving, change: Change) {
 }
 
 fn node_state(object: &DynamicObject) -> NodeState {
-    let status = object.data.get("status").cloned().unwrap_or_default();
+    // Without a status the agent has not spoken yet.
+    let status = object.data.get("status").cloned().unwrap_or_else(|| serde_json::json!({}));
     let status = serde_json::from_value(status).unwrap_or_else(|error| {
         tracing::error!(%error, node = object.name_any(), "a NodePolicyState cannot be read and counts as empty");
         NodePolicyStateStatus::default()

@@ -158,6 +158,41 @@ async fn an_agent_that_died_and_a_node_that_died_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pods_are_let_onto_a_node_once_its_enforcer_is_at_work() {
+    let stage = Stage::with_operator().await;
+    let name = stage.server.unique("new");
+    let taints = json!([{"key": "stockade.dev/agent-not-ready", "effect": "NoSchedule"},
+        {"key": "example.com/gpu", "effect": "NoSchedule"}]);
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": {"taints": taints}});
+    stage.run(&["create", "-f", "-"], &node).unwrap();
+    let state = json!({"apiVersion": "stockade.dev/v1alpha1", "kind": "NodePolicyState", "metadata": {"name": name}});
+    stage.apply(&state).unwrap();
+    beat(&stage, &stage.release.clone(), &name, 0);
+    // The operator has seen the node and its agent, which has not said yet what became of the policies.
+    let agent_ready = |object: &Value| condition(object, "AgentReady").map(drop);
+    stage.until("the agent is seen", &["nodepolicystate", &name], agent_ready).await;
+    let keys = |object: &Value| {
+        object["spec"]["taints"].as_array().map(|taints| taints.iter().map(|t| t["key"].clone()).collect::<Vec<_>>())
+    };
+    let said = json!([{"type": "KernelSupported", "status": "True", "reason": "KernelSupported", "message": "",
+        "lastTransitionTime": format!("{:.0}", Timestamp::now())}]);
+    let state = json!({"apiVersion": "stockade.dev/v1alpha1", "kind": "NodePolicyState", "metadata": {"name": name},
+        "status": {"conditions": said}});
+    let before = stage.get(&["node", &name]).unwrap();
+    assert!(keys(&before).unwrap().contains(&json!("stockade.dev/agent-not-ready")), "{before}");
+    let args =
+        ["apply", "--server-side", "--force-conflicts", "--subresource=status", "--field-manager=agent", "-f", "-"];
+    stage.run(&args, &state).unwrap();
+    let gone = |object: &Value| {
+        let keys = keys(object)?;
+        assert!(keys.contains(&json!("example.com/gpu")), "another taint is gone: {object}");
+        (!keys.contains(&json!("stockade.dev/agent-not-ready"))).then_some(())
+    };
+    stage.until("its own taint is gone, and no other", &["node", &name], gone).await;
+    remove(&stage, &name);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_certificate_secret_is_made_anew_and_costs_no_request() {
     let stage = Stage::with_operator().await;
     let secret = ["secret", "stockade-webhook-ca", "-n", &stage.release];

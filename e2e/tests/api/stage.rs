@@ -59,6 +59,7 @@ impl Stage {
             ("STOCKADE_WEBHOOK_LISTEN", listen(self.ports.0)),
             ("STOCKADE_LISTEN", listen(self.ports.1)),
             ("STOCKADE_WEBHOOK_NAMES", "127.0.0.1".into()),
+            ("STOCKADE_REMOVE_STARTUP_TAINT", "true".into()),
         ];
         let env = env.map(|(name, value)| (name.to_owned(), value)).to_vec();
         let options = OperatorOptions { args: Vec::new(), env };
