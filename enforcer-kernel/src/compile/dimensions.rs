@@ -39,6 +39,23 @@ pub(super) enum Value {
     Other,
 }
 
+impl Value {
+    /// The values that contain this one, itself included: a set that contains this one lists one of them. `None`: too many.
+    pub(super) fn wider(&self) -> Option<Vec<Self>> {
+        match self {
+            Self::Prefix(text) => Some(ends(text).filter_map(|at| Some(Self::Prefix(text.get(..at)?.into()))).collect()),
+            Self::Postfix(text) => Some(ends(text).filter_map(|at| Some(Self::Postfix(text.get(at..)?.into()))).collect()),
+            Self::Number(_) | Self::Whole(_) | Self::Chunk(_) => Some(vec![self.clone()]),
+            Self::Network(_) | Self::Ports(..) | Self::Other => None,
+        }
+    }
+}
+
+/// Where a text can be cut.
+fn ends(text: &str) -> impl Iterator<Item = usize> + '_ {
+    (0..=text.len()).filter(|at| text.is_char_boundary(*at))
+}
+
 impl Test {
     /// Whether a value satisfies the test.
     pub(super) fn holds(&self, value: &Value) -> bool {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stockade_enforcer_common::bits::Vector;
+use stockade_enforcer_common::bits::{Vector, Words};
 use stockade_enforcer_common::dimension;
 use stockade_enforcer_common::head::{
     CLASS_UNKNOWN_POD, DIRECT_CLASSES, Head, NEEDS_MARKS, NEEDS_NAMESPACES, NEEDS_PROCESS, RuleRow,
@@ -154,26 +154,87 @@ fn one_dimension(
     vectors: &mut Vectors,
     tables: &mut BTreeMap<&'static str, Table>,
 ) {
-    let satisfied = |value: &Value| {
-        let fails: Vec<u32> = tests.iter().filter(|(_, test)| !test.holds(value)).map(|(rule, _)| *rule).collect();
-        Vector::of(rules.iter().map(|rule| rule.number).filter(|rule| !fails.contains(rule)).map(|rule| rule as usize))
-    };
-    let default = vectors.number(satisfied(&Value::Other));
+    let tests = Tests::of(tests, rules);
+    let default = vectors.number(Vector::new(tests.default));
     if let Some(place) = head.defaults.get_mut(dimension as usize) {
         *place = default;
     }
     let mut rows: BTreeMap<Vec<u8>, Row> = BTreeMap::new();
     // Of binaries, every value that is listed on the node: an executable is known by the longest that it matches.
     let listed = context.binaries.rows(dimension);
-    for row in tests.iter().flat_map(|(_, test)| test.set.values(dimension)).chain(listed) {
+    for row in tests.all().flat_map(|test| test.set.values(dimension)).chain(listed) {
         rows.insert(row.key.clone(), row);
     }
+    let listing = tests.listing(dimension);
     for Row { table, key, value } in rows.into_values() {
-        let number = vectors.number(satisfied(&value));
+        let number = vectors.number(tests.satisfied(&value, &listing));
         // A value that satisfies what any other does needs no row, unless rows nest.
         if number != default || !matches!(value, Value::Number(_) | Value::Whole(_) | Value::Chunk(_)) {
             tables.entry(table).or_default().insert(key, number.to_ne_bytes().to_vec());
         }
+    }
+}
+
+/// What rules ask of one dimension.
+struct Tests<'a> {
+    /// By rule: all of them have to hold.
+    by_rule: BTreeMap<u32, Vec<&'a Test>>,
+    /// The rules that a value satisfies that nobody lists.
+    default: Words,
+}
+
+/// Which rules list a value.
+type Listing = BTreeMap<Value, Vec<u32>>;
+
+impl<'a> Tests<'a> {
+    fn of(tests: &[(u32, &'a Test)], rules: &[CompiledRule]) -> Self {
+        let mut by_rule: BTreeMap<u32, Vec<&Test>> = BTreeMap::new();
+        for (rule, test) in tests {
+            by_rule.entry(*rule).or_default().push(test);
+        }
+        let mut default = Vector::of(rules.iter().map(|rule| rule.number as usize)).words;
+        for (rule, tests) in &by_rule {
+            put(&mut default, *rule, tests.iter().all(|test| test.holds(&Value::Other)));
+        }
+        Self { by_rule, default }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &'a Test> + '_ {
+        self.by_rule.values().flatten().copied()
+    }
+
+    fn listing(&self, dimension: u32) -> Listing {
+        let mut listing = Listing::new();
+        for (rule, tests) in &self.by_rule {
+            for row in tests.iter().flat_map(|test| test.set.values(dimension)) {
+                listing.entry(row.value).or_default().push(*rule);
+            }
+        }
+        listing
+    }
+
+    /// The rules that a value satisfies. A rule that lists neither the value nor one that it is part of thinks of it as of
+    /// any other: with a thousand policies of fifty values each, asking all of them about all values would take minutes.
+    fn satisfied(&self, value: &Value, listing: &Listing) -> Vector {
+        let mut words = self.default;
+        let mut ask = |rule: u32, tests: &[&Test]| put(&mut words, rule, tests.iter().all(|test| test.holds(value)));
+        match value.wider() {
+            Some(values) => {
+                for rule in values.iter().filter_map(|value| listing.get(value)).flatten() {
+                    ask(*rule, self.by_rule.get(rule).map_or(&[], Vec::as_slice));
+                }
+            }
+            None => self.by_rule.iter().for_each(|(rule, tests)| ask(*rule, tests)),
+        }
+        Vector::new(words)
+    }
+}
+
+/// Sets or clears a rule's bit.
+fn put(words: &mut Words, rule: u32, is: bool) {
+    if let Some(word) = words.get_mut(rule as usize / 64) {
+        let bit = 1 << (rule % 64);
+        *word = if is { *word | bit } else { *word & !bit };
     }
 }
 
