@@ -9,6 +9,9 @@ pub const MAX_RULES: usize = WORDS * 64;
 /// Rules that one policy can have on a hook: a word less the guard bit.
 pub const MAX_RULES_OF_POLICY: usize = 63;
 
+/// The number of the vector without rules, in every hook's vectors.
+pub const EMPTY_VECTOR: u32 = 0;
+
 /// One bit a rule.
 pub type Words = [u64; WORDS];
 

@@ -3,10 +3,10 @@
 //! The same code runs in the kernel over maps and on the host over whatever implements [`Tables`]. It is written for the
 //! verifier: loops over [`WORDS`] with a constant bound, no recursion, no panics, everything inlined into the hook's shell.
 
-use crate::bits::{MAX_RULES, Vector, WORDS, Words, winners};
+use crate::bits::{EMPTY_VECTOR, MAX_RULES, Vector, WORDS, Words, winners};
 use crate::dimension::{self, Facet, MARK_CHUNKS, NAMESPACE_KINDS};
 use crate::event::SocketData;
-use crate::head::{Head, NEEDS_NAMESPACES, NEEDS_PROCESS, RuleRow};
+use crate::head::{Head, NEAR_CLASSES, NEEDS_NAMESPACES, NEEDS_PROCESS, RuleRow};
 use crate::plan::{MAX_ARGS, kind};
 use crate::process::BinaryIds;
 use crate::verifier::opaque;
@@ -36,6 +36,56 @@ pub trait Tables {
     fn vector(&self, number: u32) -> Option<&Vector>;
     /// RULES.
     fn rule(&self, rule: u32) -> Option<RuleRow>;
+
+    /// Combines the rules of vector `number` with `work`. Returns what [`Combine`] says.
+    #[inline(always)]
+    fn combine(&self, how: Combine, number: u32, work: &mut Work, words: u32) -> bool {
+        match self.vector(number) {
+            Some(vector) => combine(how, work, words, vector),
+            None => how.without_vector(),
+        }
+    }
+
+    /// [`conclude`].
+    #[inline(always)]
+    fn conclude(&self, head: &Head, work: &mut Work, words: u32) -> Outcome {
+        conclude(head, words, work)
+    }
+}
+
+/// What is done with the rules of a vector.
+#[repr(u64)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Combine {
+    /// They become the possible ones. Whether there is any.
+    Start = 0,
+    /// They are those of the possible ones that stay possible. Whether any does.
+    Narrow = 1,
+    /// They cannot be judged. True.
+    Mark = 2,
+    /// Nothing. Whether any of them is possible.
+    Meet = 3,
+}
+
+impl Combine {
+    /// By its number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn numbered(number: u64) -> Self {
+        match number {
+            0 => Self::Start,
+            1 => Self::Narrow,
+            2 => Self::Mark,
+            _ => Self::Meet,
+        }
+    }
+
+    /// The answer where the vector is missing, which is counted: no rule is taken for possible, nothing is left out.
+    #[inline(always)]
+    #[must_use]
+    pub const fn without_vector(self) -> bool {
+        matches!(self, Self::Mark | Self::Meet)
+    }
 }
 
 /// The event that is judged. Each method is asked at most once (for an argument or a kind), and only when a rule that is
@@ -119,6 +169,17 @@ pub fn class_possible(head: &Head, class: u32) -> bool {
     }
 }
 
+/// The number of the vector of a class's rules.
+#[inline(always)]
+fn scope<T: Tables>(head: &Head, tables: &T, class: u32) -> u32 {
+    let index = opaque(u64::from(class));
+    if index < NEAR_CLASSES as u64 {
+        return head.scope.get(index as usize).copied().unwrap_or(EMPTY_VECTOR);
+    }
+    let row = tables.number(dimension::SCOPE, u64::from(class));
+    row.unwrap_or(head.defaults.first().copied().unwrap_or(EMPTY_VECTOR))
+}
+
 /// Judges an event. `None`: no rule fires, and none could not be judged.
 ///
 /// When something cannot be read, the rules that need it stay possible and are marked; one that is first in its policy at
@@ -130,10 +191,38 @@ where
     E: Event<Text = T::Text>,
 {
     let mut search = Search { head, tables, work, words: event.words() };
-    if search.scope(event.class()) && search.process(event) && search.cheap_arguments(event) && search.texts(event) {
-        Some(conclude(head, search.words, search.work))
+    // Most events end at one of these two, before anything has been written.
+    let scope = search.scope(event.class());
+    let binary = search.binary(event);
+    if scope == EMPTY_VECTOR || !binary.is_possible() {
+        return None;
+    }
+    if search.combine(Combine::Start, scope)
+        && search.keep_binary(&binary)
+        && search.process(event)
+        && search.cheap_arguments(event)
+        && search.texts(event)
+    {
+        Some(tables.conclude(head, search.work, search.words))
     } else {
         None
+    }
+}
+
+/// What the tables say about the executable: by comparison the number of a vector, [`Self::UNUSED`] where no rule asks.
+struct Binary {
+    exact: u32,
+    prefix: u32,
+    postfix: u32,
+    unreadable: bool,
+}
+
+impl Binary {
+    const UNUSED: u32 = u32::MAX;
+
+    #[inline(always)]
+    const fn is_possible(&self) -> bool {
+        self.exact != EMPTY_VECTOR && self.prefix != EMPTY_VECTOR && self.postfix != EMPTY_VECTOR
     }
 }
 
@@ -151,31 +240,28 @@ impl<'a, T: Tables> Search<'a, T> {
         event.planned(dimension) && dimension::contains(&self.head.used, dimension)
     }
 
-    /// The vector of a look-up's answer; the dimension's default where the value is in no row.
+    /// The number of the vector that a look-up answers with; the dimension's default where the value is in no row.
     #[inline(always)]
-    fn vector(&self, dimension: u32, row: Option<u32>) -> Option<&'a Vector> {
-        let number = match row {
+    fn answer(&self, dimension: u32, row: Option<u32>) -> u32 {
+        match row {
             Some(number) => number,
-            None => *self.head.defaults.get(dimension as usize)?,
-        };
-        self.tables.vector(number)
-    }
-
-    /// Starts with the rules of the process's class.
-    #[inline(always)]
-    fn scope(&mut self, class: u32) -> bool {
-        if !class_possible(self.head, class) {
-            return false;
+            None => self.head.defaults.get(dimension as usize).copied().unwrap_or(EMPTY_VECTOR),
         }
-        let row = self.tables.number(dimension::SCOPE, u64::from(class));
-        let Some(vector) = self.vector(dimension::SCOPE, row) else { return false };
-        start(self.work, self.words, vector)
     }
 
-    /// What is known of the process: marks, binary, pids, namespaces.
+    /// The rules of the process's class.
+    #[inline(always)]
+    fn scope(&self, class: u32) -> u32 {
+        if !class_possible(self.head, class) {
+            return EMPTY_VECTOR;
+        }
+        scope(self.head, self.tables, class)
+    }
+
+    /// What is known of the process besides its executable: marks, pids, namespaces.
     #[inline(always)]
     fn process<E: Event>(&mut self, event: &mut E) -> bool {
-        self.marks(event) && self.binary(event) && self.pids(event) && self.namespaces(event)
+        self.marks(event) && self.pids(event) && self.namespaces(event)
     }
 
     #[inline(always)]
@@ -200,19 +286,43 @@ impl<'a, T: Tables> Search<'a, T> {
     }
 
     #[inline(always)]
-    fn binary<E: Event>(&mut self, event: &mut E) -> bool {
+    fn binary<E: Event>(&self, event: &mut E) -> Binary {
+        const UNUSED: u32 = Binary::UNUSED;
         let exact = self.uses(event, dimension::BINARY_EXACT);
         let prefix = self.uses(event, dimension::BINARY_PREFIX);
         let postfix = self.uses(event, dimension::BINARY_POSTFIX);
+        let mut binary = Binary { exact: UNUSED, prefix: UNUSED, postfix: UNUSED, unreadable: false };
         if !exact && !prefix && !postfix {
-            return true;
+            return binary;
         }
         let Ok(ids) = event.binary(self.head.binary_generation, self.head.binary_slot) else {
-            return self.fault(NEEDS_PROCESS);
+            return Binary { unreadable: true, ..binary };
         };
-        (!exact || self.number(dimension::BINARY_EXACT, ids.exact))
-            && (!prefix || self.number(dimension::BINARY_PREFIX, ids.prefix))
-            && (!postfix || self.number(dimension::BINARY_POSTFIX, ids.postfix))
+        if exact {
+            binary.exact = self.listed(dimension::BINARY_EXACT, ids.exact);
+        }
+        if prefix {
+            binary.prefix = self.listed(dimension::BINARY_PREFIX, ids.prefix);
+        }
+        if postfix {
+            binary.postfix = self.listed(dimension::BINARY_POSTFIX, ids.postfix);
+        }
+        binary
+    }
+
+    /// The answer for a listed value of an executable's path; for most paths none is listed, and there is no row for that.
+    #[inline(always)]
+    fn listed(&self, dimension: u32, id: u64) -> u32 {
+        self.answer(dimension, if id == 0 { None } else { self.tables.number(dimension, id) })
+    }
+
+    #[inline(always)]
+    fn keep_binary(&mut self, binary: &Binary) -> bool {
+        if binary.unreadable {
+            return self.fault(NEEDS_PROCESS);
+        }
+        let keep = |search: &mut Self, number| number == Binary::UNUSED || search.combine(Combine::Narrow, number);
+        keep(self, binary.exact) && keep(self, binary.prefix) && keep(self, binary.postfix)
     }
 
     #[inline(always)]
@@ -342,28 +452,31 @@ impl<'a, T: Tables> Search<'a, T> {
     /// Keeps the rules that the value satisfies.
     #[inline(always)]
     fn narrow(&mut self, dimension: u32, row: Option<u32>) -> bool {
-        match self.vector(dimension, row) {
-            Some(vector) => narrow(self.work, self.words, vector),
-            None => false,
-        }
+        let number = self.answer(dimension, row);
+        // Most events end here, whatever the number of rules.
+        number != EMPTY_VECTOR && self.combine(Combine::Narrow, number)
     }
 
     /// Keeps the rules that need what cannot be read, and marks them.
     #[inline(always)]
     fn fault(&mut self, what: usize) -> bool {
-        if let Some(vector) = self.needs(what) {
-            mark(self.work, self.words, vector);
-        }
-        true
+        self.combine(Combine::Mark, self.needs(what))
     }
 
     /// Whether a rule that is still possible needs it.
     #[inline(always)]
-    fn needed(&self, what: usize) -> bool {
-        match self.needs(what) {
-            Some(vector) => meets(self.work, self.words, vector),
-            None => true,
-        }
+    fn needed(&mut self, what: usize) -> bool {
+        self.combine(Combine::Meet, self.needs(what))
+    }
+
+    #[inline(always)]
+    fn needs(&self, what: usize) -> u32 {
+        self.head.needs.get(what).copied().unwrap_or(EMPTY_VECTOR)
+    }
+
+    #[inline(always)]
+    fn combine(&mut self, how: Combine, number: u32) -> bool {
+        self.tables.combine(how, number, self.work, self.words)
     }
 
     /// Whether a rule that is still possible posts an event.
@@ -380,15 +493,11 @@ impl<'a, T: Tables> Search<'a, T> {
         }
         any != 0
     }
-
-    #[inline(always)]
-    fn needs(&self, what: usize) -> Option<&'a Vector> {
-        self.tables.vector(*self.head.needs.get(what)?)
-    }
 }
 
+/// Combines the rules of a vector with those of a decision.
 #[inline(always)]
-fn start(work: &mut Work, words: u32, vector: &Vector) -> bool {
+pub fn combine(how: Combine, work: &mut Work, words: u32, vector: &Vector) -> bool {
     let mut any = 0;
     for index in 0..WORDS {
         if index >= words as usize {
@@ -397,50 +506,22 @@ fn start(work: &mut Work, words: u32, vector: &Vector) -> bool {
         if let (Some(possible), Some(faulted), Some(word)) =
             (work.possible.get_mut(index), work.faulted.get_mut(index), vector.words.get(index))
         {
-            *possible = *word;
-            *faulted = 0;
-            any |= *word;
-        }
-    }
-    any != 0
-}
-
-#[inline(always)]
-fn narrow(work: &mut Work, words: u32, vector: &Vector) -> bool {
-    let mut any = 0;
-    for index in 0..WORDS {
-        if index >= words as usize {
-            break;
-        }
-        if let (Some(possible), Some(word)) = (work.possible.get_mut(index), vector.words.get(index)) {
-            *possible &= *word;
-            any |= *possible;
-        }
-    }
-    any != 0
-}
-
-#[inline(always)]
-fn mark(work: &mut Work, words: u32, vector: &Vector) {
-    for index in 0..WORDS {
-        if index >= words as usize {
-            break;
-        }
-        if let (Some(faulted), Some(word)) = (work.faulted.get_mut(index), vector.words.get(index)) {
-            *faulted |= *word;
-        }
-    }
-}
-
-#[inline(always)]
-fn meets(work: &Work, words: u32, vector: &Vector) -> bool {
-    let mut any = 0;
-    for index in 0..WORDS {
-        if index >= words as usize {
-            break;
-        }
-        if let (Some(possible), Some(word)) = (work.possible.get(index), vector.words.get(index)) {
-            any |= *possible & *word;
+            match how {
+                Combine::Start => {
+                    *possible = *word;
+                    *faulted = 0;
+                    any |= *word;
+                }
+                Combine::Narrow => {
+                    *possible &= *word;
+                    any |= *possible;
+                }
+                Combine::Mark => {
+                    *faulted |= *word;
+                    any = 1;
+                }
+                Combine::Meet => any |= *possible & *word,
+            }
         }
     }
     any != 0
@@ -448,7 +529,8 @@ fn meets(work: &Work, words: u32, vector: &Vector) -> bool {
 
 /// The first rule of each policy, and what they ask for.
 #[inline(always)]
-fn conclude(head: &Head, words: u32, work: &mut Work) -> Outcome {
+#[must_use]
+pub fn conclude(head: &Head, words: u32, work: &mut Work) -> Outcome {
     let mut outcome = Outcome::default();
     let (mut deny, mut signal, mut would, mut post) = (0, 0, 0, 0);
     for index in 0..WORDS {
@@ -491,11 +573,7 @@ pub fn contended<T: Tables>(head: &Head, tables: &T, words: u32, class: u32) -> 
     if !class_possible(head, class) {
         return false;
     }
-    let number = match tables.number(dimension::SCOPE, u64::from(class)) {
-        Some(number) => number,
-        None => head.defaults.first().copied().unwrap_or_default(),
-    };
-    let Some(vector) = tables.vector(number) else { return false };
+    let Some(vector) = tables.vector(scope(head, tables, class)) else { return false };
     let mut any = 0;
     for index in 0..WORDS {
         if index >= words as usize {
@@ -536,7 +614,7 @@ pub struct Tally {
 }
 
 /// Rules that are counted one by one in an event.
-pub const MAX_COUNTED: u32 = 8;
+pub const MAX_COUNTED: u32 = 24;
 
 /// The errno of a denial for which no rule names one.
 pub const EPERM: u16 = 1;
@@ -551,56 +629,132 @@ pub fn carry_out<T: Tables, F: Effects>(
     outcome: &Outcome,
     effects: &mut F,
 ) -> u16 {
-    // One less than the errno, so that none is the highest.
-    let mut lowest = u64::MAX;
-    let mut words = u64::from(outcome.fired | outcome.faulted);
-    let (mut index, mut rest) = (0, 0);
-    // One step takes a rule or goes to the next word that has one.
-    for _ in 0..MAX_COUNTED as usize + WORDS {
-        if rest == 0 {
-            if words == 0 {
-                break;
-            }
-            index = words.trailing_zeros();
-            words &= words.wrapping_sub(1);
-            rest = word_of(&work.possible, index) | word_of(&work.faulted, index);
-            if !effects.intact() {
-                rest = 0;
-                effects.uncounted();
-                break;
-            }
-            continue;
+    let mut carried = Carried::NOTHING;
+    for _ in 0..MAX_COUNTED {
+        if carried.at < MAX_RULES as u32 {
+            let next = carry_out_rule(head, tables, work, outcome.rules(), carried.at, effects);
+            carried = Carried { at: next.at, lowest: lower(carried.lowest, next.lowest) };
         }
-        let shift = rest.trailing_zeros();
-        rest &= rest.wrapping_sub(1);
-        let rule = (index << 6 | shift) & (MAX_RULES as u32 - 1);
-        let tally = tally(head, work, index, shift);
-        effects.count(rule, tally);
-        let Some(row) = tables.rule(rule) else { continue };
+    }
+    carried.finish(outcome.deny, effects)
+}
+
+/// How far the carrying out of an [`Outcome`] has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Carried {
+    /// No rule below this one is left; [`MAX_RULES`]: none at all.
+    pub at: u32,
+    /// One less than the lowest errno of the denying rules so far, so that none is the highest.
+    pub lowest: u32,
+}
+
+impl Carried {
+    /// The beginning.
+    pub const NOTHING: Self = Self { at: 0, lowest: u32::MAX };
+
+    /// The errno to refuse with.
+    #[inline(always)]
+    pub fn finish<F: Effects>(self, deny: bool, effects: &mut F) -> u16 {
+        if self.at < MAX_RULES as u32 {
+            effects.uncounted();
+        }
+        match (deny, self.lowest) {
+            (false, _) => 0,
+            (true, 0..4095) => self.lowest as u16 + 1,
+            (true, _) => EPERM,
+        }
+    }
+}
+
+impl Outcome {
+    /// The outcome as a number, for functions that return numbers.
+    #[inline(always)]
+    #[must_use]
+    pub const fn packed(&self) -> u64 {
+        let Self { fired, faulted, deny, signal, would_deny, post } = *self;
+        fired as u64
+            | (faulted as u64) << 16
+            | (deny as u64) << 32
+            | (signal as u64) << 33
+            | (would_deny as u64) << 34
+            | (post as u64) << 35
+    }
+
+    /// What [`Self::packed`] has packed.
+    #[inline(always)]
+    #[must_use]
+    pub const fn unpacked(packed: u64) -> Self {
+        Self {
+            fired: packed as u16 as u32,
+            faulted: (packed >> 16) as u16 as u32,
+            deny: packed >> 32 & 1 == 1,
+            signal: packed >> 33 & 1 == 1,
+            would_deny: packed >> 34 & 1 == 1,
+            post: packed >> 35 & 1 == 1,
+        }
+    }
+
+    /// Bit *i*: word *i* has a rule that fired or could not be judged.
+    #[inline(always)]
+    #[must_use]
+    pub const fn rules(&self) -> u32 {
+        self.fired | self.faulted
+    }
+}
+
+/// Carries out the first rule from `at` on, of those in `words` ([`Outcome::rules`]). One rule, because the kernel's verifier
+/// would otherwise follow each number of them.
+#[inline(always)]
+pub fn carry_out_rule<T: Tables, F: Effects>(
+    head: &Head,
+    tables: &T,
+    work: &Work,
+    words: u32,
+    at: u32,
+    effects: &mut F,
+) -> Carried {
+    const NONE: Carried = Carried { at: MAX_RULES as u32, lowest: u32::MAX };
+    let left = u64::from(words) >> (at >> 6) << (at >> 6);
+    if left == 0 || at >= MAX_RULES as u32 {
+        return NONE;
+    }
+    let index = left.trailing_zeros();
+    let skipped = if index == at >> 6 { at & 63 } else { 0 };
+    let rest = (word_of(&work.possible, index) | word_of(&work.faulted, index)) >> skipped << skipped;
+    let shift = rest.trailing_zeros() & 63;
+    let rule = (index << 6 | shift) & (MAX_RULES as u32 - 1);
+    let tally = tally(head, work, index, shift);
+    if rest == 0 || !effects.intact() {
+        effects.uncounted();
+        return NONE;
+    }
+    effects.count(rule, tally);
+    let mut lowest = u32::MAX;
+    if let Some(row) = tables.rule(rule) {
         let denies = word_of(&head.deny, index) >> shift & tally.denied;
-        lowest = lower(lowest, u64::from(row.errno).wrapping_sub(1) | denies.wrapping_sub(1));
+        lowest = (u64::from(row.errno).wrapping_sub(1) | denies.wrapping_sub(1)) as u32;
         let signal = u64::from(row.signal) & (tally.matched & tally.denied).wrapping_neg();
         if signal != 0 {
             effects.send(signal as u8);
         }
     }
-    if rest != 0 || words != 0 {
-        effects.uncounted();
-    }
-    match (outcome.deny, lowest) {
-        (false, _) => 0,
-        (true, 0..4095) => lowest as u16 + 1,
-        (true, _) => EPERM,
-    }
+    let next = if rest & rest.wrapping_sub(1) != 0 {
+        rule + 1
+    } else if left & left.wrapping_sub(1) != 0 {
+        (index + 1) << 6
+    } else {
+        MAX_RULES as u32
+    };
+    Carried { at: next, lowest }
 }
 
 /// The lower of two, without a branch.
 #[inline(always)]
-fn lower(one: u64, other: u64) -> u64 {
-    // Both are at most 2^16, or all ones, which counts as -1 only after its highest bits are gone.
-    let (one, other) = (one & 0xffff_ffff, other & 0xffff_ffff);
+#[must_use]
+pub fn lower(one: u32, other: u32) -> u32 {
+    let (one, other) = (u64::from(one), u64::from(other));
     let below = opaque(one.wrapping_sub(other) >> 63).wrapping_neg();
-    one & below | other & !below
+    (one & below | other & !below) as u32
 }
 
 /// Word `index`, which is below [`WORDS`].

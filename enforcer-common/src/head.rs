@@ -11,6 +11,9 @@ pub const CLASS_UNKNOWN_POD: u32 = 1;
 /// Classes that [`Head::scope_any`] has a bit for.
 pub const DIRECT_CLASSES: u32 = crate::bits::WORDS as u32 * 64;
 
+/// Classes whose vectors the head itself names; those of the others are in NUM.
+pub const NEAR_CLASSES: usize = 64;
+
 /// What cannot be read: index into [`Head::needs`]. Arguments come first. This one is the process's executable.
 pub const NEEDS_PROCESS: usize = 5;
 /// The process's namespaces and its pid in its own namespace.
@@ -56,11 +59,13 @@ pub struct Head {
     pub monitor: Words,
     /// Rules that deny when something they need cannot be read (`onFault: Deny`, enforcing).
     pub fault_deny: Words,
+    /// By class, for the first of them: the vector of the rules that apply to it.
+    pub scope: [u32; NEAR_CLASSES],
     /// By dimension: the vector of a value that is in no row. Only read for dimensions in use.
     pub defaults: [u32; DIMENSIONS],
 }
 
-const _: () = assert!(size_of::<Head>() == 16 + 16 + 16 + 32 + 9 * 128 + 4 * DIMENSIONS);
+const _: () = assert!(size_of::<Head>() == 16 + 16 + 16 + 32 + 9 * 128 + 4 * NEAR_CLASSES + 4 * DIMENSIONS);
 
 impl Head {
     /// A head without rules.
@@ -82,6 +87,7 @@ impl Head {
         post: [0; 16],
         monitor: [0; 16],
         fault_deny: [0; 16],
+        scope: [0; NEAR_CLASSES],
         defaults: [0; DIMENSIONS],
     };
 }

@@ -1,6 +1,6 @@
 //! What is known of processes, their executables and their containers.
 
-use crate::key::{LpmStrKey, StrKey256};
+use crate::key::LpmStrKey;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Bytes of the longest path that is built.
@@ -102,7 +102,7 @@ impl ProcessRecord {
 }
 
 /// BINARIES: the path of an executable, by its hash, as the keys that the binary tables are asked with (in the dimensions
-/// of [`crate::dimension`]).
+/// of [`crate::dimension`]). The key of the whole path is that of the prefix without its length.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct BinaryRow {
@@ -110,11 +110,9 @@ pub struct BinaryRow {
     pub length: u32,
     /// Boot time of the latest exec, in seconds: lets user space drop what is not used.
     pub used: u32,
-    /// The path, cut after [`crate::key::MAX_TEXT`] bytes; its first 64 bytes are the key of shorter texts.
-    pub whole: StrKey256,
     /// Zero.
     pub reserved: u32,
-    /// The path's first bytes.
+    /// The path's first bytes, zeros after them.
     pub prefix: LpmStrKey,
     /// Zero.
     pub reserved_too: u32,
@@ -122,7 +120,10 @@ pub struct BinaryRow {
     pub postfix: LpmStrKey,
 }
 
-const _: () = assert!(size_of::<BinaryRow>() == 792);
+const _: () = assert!(size_of::<BinaryRow>() == 536);
+
+/// The dimension in the keys of whole paths in BINARY_STR64 and BINARY_STR256, which hold nothing else.
+pub const WHOLE_BINARY: u32 = crate::dimension::BINARY_PREFIX;
 
 /// CGROUPS: key is the cgroup's id.
 #[repr(C)]

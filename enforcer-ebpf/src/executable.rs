@@ -7,13 +7,15 @@ use crate::scratch::{Scratch, User, intact, of};
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use core::ptr::{read_volatile, write_volatile};
 use stockade_enforcer_common::counter::Place;
-use stockade_enforcer_common::dimension::{BINARY_EXACT, BINARY_POSTFIX, BINARY_PREFIX};
+use stockade_enforcer_common::dimension::{BINARY_POSTFIX, BINARY_PREFIX};
 use stockade_enforcer_common::key::{MAX_SHORT_TEXT, MAX_TEXT, STR_DIMENSION_BITS};
 use stockade_enforcer_common::process::{BinaryIds, BinaryRow, MAX_PATH, ProcessRecord};
 use stockade_enforcer_common::verifier::opaque;
 
-/// 64-bit words of a text key.
+/// 64-bit words of a text key, its dimension included.
 const KEY_WORDS: usize = 32;
+/// Words of the key of a short text.
+const SHORT_WORDS: usize = 8;
 
 /// Writes the keys of a path that has been built into [`Scratch::binary`], and returns its hash.
 #[inline(always)]
@@ -23,28 +25,55 @@ fn prepare(scratch: *mut Scratch, path: Built) -> u64 {
     // SAFETY: all inside the scratch: `start` is below MAX_PATH, and 255 bytes fit after it because of the margin.
     unsafe {
         let row = &raw mut (*scratch).binary;
-        let (whole, postfix) = words(row);
+        let (prefix, postfix) = words(row);
         for word in 0..KEY_WORDS {
-            write_volatile(whole.add(word), 0);
+            write_volatile(prefix.add(word), 0);
             write_volatile(postfix.add(word), 0);
         }
-        let buffer = (&raw const (*scratch).path).cast::<u8>();
-        let start = path::bytes(scratch, path);
-        read::copy((&raw mut (*row).whole.text).cast(), MAX_TEXT as u64, start, kept);
-        read::copy((&raw mut (*row).prefix.text).cast(), MAX_TEXT as u64, start, kept);
-        reverse((&raw mut (*row).postfix.text).cast(), buffer.add(MAX_PATH), kept);
+        let end = (&raw const (*scratch).path).cast::<u8>().add(MAX_PATH);
+        read::copy((&raw mut (*row).prefix.text).cast(), MAX_TEXT as u64, path::bytes(scratch, path), kept);
         (*row).length = path.length as u32;
         (*row).used = (bpf_ktime_get_boot_ns() / 1_000_000_000) as u32;
-        (*row).whole.dimension = BINARY_EXACT as u8;
+        (*row).reserved = 0;
+        (*row).reserved_too = 0;
         (*row).prefix.dimension = BINARY_PREFIX as u8;
         (*row).prefix.prefix_length = STR_DIMENSION_BITS + kept as u32 * 8;
         (*row).postfix.dimension = BINARY_POSTFIX as u8;
         (*row).postfix.prefix_length = STR_DIMENSION_BITS + kept as u32 * 8;
-        let mut hash = path.length;
-        for word in 0..KEY_WORDS {
-            hash = mix(mix(hash, read_volatile(whole.add(word))), read_volatile(postfix.add(word)));
+        // Most paths are short, and most of what follows is proportional to the words that are looked at.
+        let to = (&raw mut (*row).postfix.text).cast();
+        if kept <= MAX_SHORT_TEXT as u64 {
+            reverse_words::<SHORT_WORDS>(to, end, kept);
+            hash::<SHORT_WORDS>(path.length, prefix, postfix)
+        } else {
+            reverse(to, end, kept);
+            hash::<KEY_WORDS>(path.length, prefix, postfix)
         }
-        hash | 1
+    }
+}
+
+#[inline(always)]
+unsafe fn hash<const WORDS: usize>(length: u64, prefix: *const u64, postfix: *const u64) -> u64 {
+    let mut hash = length;
+    for word in 0..WORDS {
+        // SAFETY: as the caller's: both have as many words.
+        hash = unsafe { mix(mix(hash, read_volatile(prefix.add(word))), read_volatile(postfix.add(word))) };
+    }
+    hash | 1
+}
+
+/// What of two rows' keys differs.
+#[inline(always)]
+unsafe fn differ<const WORDS: usize>(one: *mut BinaryRow, other: *mut BinaryRow) -> u64 {
+    // SAFETY: as the caller's: two rows.
+    unsafe {
+        let ((prefix, postfix), (other_prefix, other_postfix)) = (words(one), words(other));
+        let mut differ = 0;
+        for word in 0..WORDS {
+            differ |= read_volatile(prefix.add(word)) ^ read_volatile(other_prefix.add(word));
+            differ |= read_volatile(postfix.add(word)) ^ read_volatile(other_postfix.add(word));
+        }
+        differ
     }
 }
 
@@ -57,15 +86,22 @@ fn prepare(scratch: *mut Scratch, path: Built) -> u64 {
 pub(crate) unsafe fn reverse(to: *mut u64, end: *const u8, kept: u64) {
     // SAFETY: as the caller's.
     unsafe {
-        for word in 0..KEY_WORDS - 1 {
-            store_word(to.add(word), reversed_word(end, word, kept));
-        }
+        reverse_words::<{ KEY_WORDS - 1 }>(to, end, kept);
         // The last 7 bytes of 255. Not in the loop: 6.1 takes no loop that is entered in its middle.
         let word = reversed_word(end, KEY_WORDS - 1, kept);
         let to = to.add(KEY_WORDS - 1).cast::<u8>();
         for byte in 0..7 {
             write_volatile(to.add(byte), (word >> (8 * byte)) as u8);
         }
+    }
+}
+
+/// The first words of what [`reverse`] writes.
+#[inline(always)]
+unsafe fn reverse_words<const WORDS: usize>(to: *mut u64, end: *const u8, kept: u64) {
+    for word in 0..WORDS {
+        // SAFETY: as the caller's: there is room for as many words.
+        unsafe { store_word(to.add(word), reversed_word(end, word, kept)) }
     }
 }
 
@@ -88,16 +124,16 @@ unsafe fn store_word(to: *mut u64, word: u64) {
 #[inline(always)]
 fn first_bytes(count: u64) -> u64 {
     let bits = (count as i64) << 3;
-    let some = (0i64.wrapping_sub(bits) >> 63) as u64;
-    let all = !((bits.wrapping_sub(64) >> 63) as u64);
+    let some = opaque((0i64.wrapping_sub(bits) >> 63) as u64);
+    let all = opaque(!((bits.wrapping_sub(64) >> 63) as u64));
     some & (all | (1u64 << (bits & 63)).wrapping_sub(1))
 }
 
-/// The words of the whole path and of its reversed end, the dimensions before them included.
+/// The words of the path and of its reversed end, the dimensions before them included.
 #[inline(always)]
 unsafe fn words(row: *mut BinaryRow) -> (*mut u64, *mut u64) {
     // SAFETY: as the caller's: both are aligned to 8 bytes in the row.
-    unsafe { ((&raw mut (*row).whole).cast(), (&raw mut (*row).postfix.dimension).cast()) }
+    unsafe { ((&raw mut (*row).prefix.dimension).cast(), (&raw mut (*row).postfix.dimension).cast()) }
 }
 
 #[inline(always)]
@@ -141,12 +177,12 @@ fn intern(scratch: *mut Scratch, key: u64) -> u64 {
             }
             return key;
         }
-        let ((whole, postfix), (known_whole, known_postfix)) = (words(prepared), words(known));
         let mut differ = u64::from((*prepared).length ^ (*known).length);
-        for word in 0..KEY_WORDS {
-            differ |= read_volatile(whole.add(word)) ^ read_volatile(known_whole.add(word));
-            differ |= read_volatile(postfix.add(word)) ^ read_volatile(known_postfix.add(word));
-        }
+        differ |= if (*prepared).length <= MAX_SHORT_TEXT as u32 {
+            self::differ::<SHORT_WORDS>(prepared, known)
+        } else {
+            self::differ::<KEY_WORDS>(prepared, known)
+        };
         if differ != 0 {
             count(Place::BinaryFull, -17);
             return 0;
@@ -162,7 +198,7 @@ pub(crate) fn look_up(row: *const BinaryRow, generation: u64, slot: u32) -> Bina
     // SAFETY: the keys are the tables'.
     unsafe {
         let length = (*row).length as usize;
-        let whole = (&raw const (*row).whole).cast();
+        let whole = (&raw const (*row).prefix.dimension).cast();
         let exact = if length <= MAX_SHORT_TEXT {
             id(find_inner(&BINARY_STR64, slot, whole))
         } else if length <= MAX_TEXT {

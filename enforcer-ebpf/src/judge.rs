@@ -14,7 +14,7 @@ use aya_ebpf::helpers::generated::{bpf_send_signal, bpf_tail_call};
 use core::ptr::write_volatile;
 use stockade_enforcer_common::bits::MAX_RULES;
 use stockade_enforcer_common::counter::Place;
-use stockade_enforcer_common::decide::{self, EPERM, Effects, Tally};
+use stockade_enforcer_common::decide::{self, Carried, EPERM, Effects, MAX_COUNTED, Outcome, Tally};
 use stockade_enforcer_common::head::{CLASS_HOST, Head, RuleCounts};
 use stockade_enforcer_common::plan::plan_flag;
 use stockade_enforcer_common::process::ProcessRecord;
@@ -44,7 +44,7 @@ pub(crate) fn judge<S: Source>(source: S, user: User) -> u16 {
         write_volatile(&raw mut (*scratch).read, 0);
         write_volatile(&raw mut (*scratch).count, 0);
     }
-    let rows = Rows { slot: head.slot, scratch };
+    let rows = Rows { slot: head.slot, user };
     let mut happening = Happening { source, scratch, user, task, record, class };
     // SAFETY: this CPU's scratch, checked below.
     let work = unsafe { &mut (*scratch).work };
@@ -56,7 +56,7 @@ pub(crate) fn judge<S: Source>(source: S, user: User) -> u16 {
     let post = outcome.post;
     // SAFETY: this CPU's scratch.
     unsafe { write_volatile(&raw mut (*scratch).outcome, outcome) }
-    let mut errno = act(user as u64, task) as u16;
+    let mut errno = act(scratch, user, task, head.slot, outcome);
     if plan!(flags) & plan_flag::CAN_DENY == 0 {
         errno = 0;
     }
@@ -67,18 +67,35 @@ pub(crate) fn judge<S: Source>(source: S, user: User) -> u16 {
     errno
 }
 
-/// Counts and signals; returns the errno. A function that the verifier looks at once.
+/// Counts and signals; returns the errno.
+#[inline(always)]
+fn act(scratch: *mut Scratch, user: User, task: u64, slot: u32, outcome: Outcome) -> u16 {
+    let mut carried = Carried::NOTHING;
+    for _ in 0..MAX_COUNTED {
+        let next = act_on_rule(user as u64, task, u64::from(outcome.rules()), u64::from(carried.at));
+        carried = Carried { at: next as u32, lowest: decide::lower(carried.lowest, (next >> 32) as u32) };
+        if carried.at >= MAX_RULES as u32 {
+            break;
+        }
+    }
+    carried.finish(outcome.deny, &mut Acts { scratch, task, slot })
+}
+
+/// Acts on the first rule from `at` on, of those that have fired. A function that the verifier looks at once, however many
+/// rules there are; what is [`Carried`] is a number, lowest errno first, so that another task cannot disturb it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn act(user: u64, task: u64) -> u64 {
-    let (Some(head), scratch) = (head(), scratch::of(user)) else { return 0 };
+extern "C" fn act_on_rule(user: u64, task: u64, words: u64, at: u64) -> u64 {
+    let (Some(head), scratch) = (head(), scratch::of(user)) else { return MAX_RULES as u64 };
     if scratch.is_null() {
-        return 0;
+        return MAX_RULES as u64;
     }
-    let rows = Rows { slot: head.slot, scratch };
+    let rows = Rows { slot: head.slot, user: User::Task };
     let mut effects = Acts { scratch, task, slot: head.slot };
     // SAFETY: this CPU's scratch.
-    unsafe { u64::from(decide::carry_out(head, &rows, &(*scratch).work, &(*scratch).outcome, &mut effects)) }
+    let work = unsafe { &(*scratch).work };
+    let Carried { at, lowest } = decide::carry_out_rule(head, &rows, work, words as u32, at as u32, &mut effects);
+    u64::from(lowest) << 32 | u64::from(at)
 }
 
 #[inline(always)]

@@ -11,6 +11,22 @@ const UPID: u64 = 16;
 /// The inode number of the task's namespace of this kind.
 #[inline(always)]
 pub(crate) fn inode(task: u64, kind: u32) -> Option<u32> {
+    let inode = namespace_inode(task, u64::from(kind));
+    if inode == UNREADABLE { None } else { Some(inode as u32) }
+}
+
+/// What [`namespace_inode`] answers where it cannot be read.
+const UNREADABLE: u64 = u64::MAX;
+
+/// A function that the verifier looks at once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn namespace_inode(task: u64, kind: u64) -> u64 {
+    read(task, kind as u32).map_or(UNREADABLE, u64::from)
+}
+
+#[inline(always)]
+fn read(task: u64, kind: u32) -> Option<u32> {
     let (member, inode) = match kind {
         x if x == NamespaceKind::Uts as u32 => (kernel!(nsproxy_uts), kernel!(uts_inum)),
         x if x == NamespaceKind::Ipc as u32 => (kernel!(nsproxy_ipc), kernel!(ipc_inum)),

@@ -10,8 +10,10 @@ use stockade_enforcer_common::counter::Place;
 use stockade_enforcer_common::process::MAX_PATH;
 use stockade_enforcer_common::verifier::opaque;
 
-/// Components and mount crossings that are walked.
-const STEPS: usize = 100;
+/// Components and mount crossings that are walked, in one call and in all. The verifier looks at the function once, however
+/// often it is called.
+const STEPS: usize = 4;
+const CALLS: usize = 25;
 
 /// Where the path is in [`Scratch::path`]. Always whole, so that nothing undefined is ever spilled.
 #[derive(Clone, Copy)]
@@ -27,11 +29,22 @@ impl Built {
     pub(crate) const NONE: Self = Self { start: 0, length: 0 };
 }
 
-/// Where a walk is.
-struct Walker {
+/// Where a walk is, and a digest of what it has seen: two walks can be compared.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Walker {
     dentry: u64,
     mount: u64,
     root: u64,
+    seen: u64,
+}
+
+/// What a part of a walk came to; numbers, because functions return numbers.
+mod walked {
+    pub(super) const ON: u64 = 0;
+    pub(super) const TO_THE_ROOT: u64 = 1;
+    pub(super) const UNREADABLE: u64 = 2;
+    pub(super) const TOO_LONG: u64 = 3;
 }
 
 impl Walker {
@@ -44,20 +57,43 @@ impl Walker {
             dentry,
             mount: vfsmount - u64::from(kernel!(mount_mnt)),
             root: pointer(at(vfsmount, kernel!(vfsmount_root)))?,
+            seen: 0,
         })
     }
 
-    /// From a mount's root to where it is mounted; `None`: this is the root of the tree.
+    /// One step up; names are written where `names` is not 0.
     #[inline(always)]
-    fn cross(&mut self) -> Option<()> {
+    fn step(&mut self, scratch: *mut Scratch, names: u64) -> u64 {
+        if self.dentry == self.root {
+            return self.cross().unwrap_or(walked::UNREADABLE);
+        }
+        let Some(node) = Node::read(self.dentry) else { return walked::UNREADABLE };
+        self.seen = mix(self.seen, self.dentry, &node);
+        if names != 0 {
+            let written = prepend(scratch, &node);
+            if written != walked::ON {
+                return written;
+            }
+        }
+        if node.parent == self.dentry {
+            // Not in a tree: an anonymous file.
+            return walked::TO_THE_ROOT;
+        }
+        self.dentry = node.parent;
+        walked::ON
+    }
+
+    /// From a mount's root to where it is mounted.
+    #[inline(always)]
+    fn cross(&mut self) -> Option<u64> {
         let parent = pointer(at(self.mount, kernel!(mount_parent)))?;
         if parent == self.mount {
-            return None;
+            return Some(walked::TO_THE_ROOT);
         }
         self.dentry = pointer(at(self.mount, kernel!(mount_mountpoint)))?;
         self.mount = parent;
         self.root = pointer(at(parent, kernel!(mount_mnt)) + u64::from(kernel!(vfsmount_root)))?;
-        Some(())
+        Some(walked::ON)
     }
 }
 
@@ -114,7 +150,7 @@ extern "C" fn walk_path(user: u64) -> u64 {
     if scratch.is_null() {
         return 1;
     }
-    match walk(scratch, start(scratch)) {
+    match walk(scratch, user) {
         Ok(()) => 0,
         Err(place) => {
             count(place, 0);
@@ -128,37 +164,15 @@ extern "C" fn walk_path(user: u64) -> u64 {
 }
 
 #[inline(always)]
-fn walk(scratch: *mut Scratch, path: u64) -> Result<(), Place> {
-    let Some(mut here) = Walker::of(path) else { return Err(Place::PathUnreadable) };
+fn walk(scratch: *mut Scratch, user: u64) -> Result<(), Place> {
+    let path = start(scratch);
     let lock = kernel!(rename_lock);
     let before = if lock == 0 { 0 } else { value::<u32>(lock).unwrap_or_default() };
-    let mut seen = 0;
-    let mut done = false;
     set_start(scratch, MAX_PATH as u64);
-    for _ in 0..STEPS {
-        if here.dentry == here.root {
-            if here.cross().is_none() {
-                done = true;
-                break;
-            }
-            continue;
-        }
-        let Some(node) = Node::read(here.dentry) else { return Err(Place::PathUnreadable) };
-        seen = mix(seen, here.dentry, &node);
-        prepend(scratch, &node)?;
-        if node.parent == here.dentry {
-            // Not in a tree: an anonymous file.
-            done = true;
-            break;
-        }
-        here.dentry = node.parent;
-    }
-    if !done {
-        return Err(Place::PathTooLong);
-    }
+    let seen = to_the_root(scratch, user, path, 1)?;
     // A rename anywhere moves the lock's sequence; whether it was in this path, a second walk tells.
     let quiet = lock != 0 && before & 1 == 0 && value::<u32>(lock).unwrap_or_default() == before;
-    if !quiet && again(path) != Some(seen) {
+    if !quiet && to_the_root(scratch, user, path, 0) != Ok(seen) {
         return Err(Place::PathChanged);
     }
     if start(scratch) == MAX_PATH as u64 {
@@ -167,6 +181,47 @@ fn walk(scratch: *mut Scratch, path: u64) -> Result<(), Place> {
         set_start(scratch, MAX_PATH as u64 - 1);
     }
     Ok(())
+}
+
+/// Walks all the way; returns what has been seen.
+#[inline(always)]
+fn to_the_root(scratch: *mut Scratch, user: u64, path: u64, names: u64) -> Result<u64, Place> {
+    let Some(walker) = Walker::of(path) else { return Err(Place::PathUnreadable) };
+    // SAFETY: inside the scratch.
+    unsafe { write_volatile(&raw mut (*scratch).walker, walker) }
+    for _ in 0..CALLS {
+        match walk_on(user, names) {
+            walked::ON => {}
+            // SAFETY: inside the scratch.
+            walked::TO_THE_ROOT => return Ok(unsafe { read_volatile(&raw const (*scratch).walker.seen) }),
+            walked::UNREADABLE => return Err(Place::PathUnreadable),
+            _ => break,
+        }
+    }
+    Err(Place::PathTooLong)
+}
+
+/// Takes a few steps from where [`Scratch::walker`] of `user` is. A function that the verifier looks at once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn walk_on(user: u64, names: u64) -> u64 {
+    let scratch = of(user);
+    if scratch.is_null() {
+        return walked::UNREADABLE;
+    }
+    // SAFETY: inside the scratch.
+    let mut walker = unsafe { read_volatile(&raw const (*scratch).walker) };
+    for _ in 0..STEPS {
+        let come = walker.step(scratch, names);
+        if come != walked::ON {
+            // SAFETY: inside the scratch.
+            unsafe { write_volatile(&raw mut (*scratch).walker.seen, walker.seen) }
+            return come;
+        }
+    }
+    // SAFETY: inside the scratch.
+    unsafe { write_volatile(&raw mut (*scratch).walker, walker) }
+    walked::ON
 }
 
 /// The first byte of a path that has been built; at least 256 can be read from there.
@@ -191,45 +246,23 @@ fn set_start(scratch: *mut Scratch, start: u64) {
 
 /// Writes a slash and a name before what there is.
 #[inline(always)]
-fn prepend(scratch: *mut Scratch, node: &Node) -> Result<(), Place> {
+fn prepend(scratch: *mut Scratch, node: &Node) -> u64 {
     let length = opaque(node.hash_length >> 32);
     if length > 255 {
-        return Err(Place::PathTooLong);
+        return walked::TOO_LONG;
     }
     let begin = opaque(start(scratch).wrapping_sub(length));
     if begin == 0 || begin > MAX_PATH as u64 {
-        return Err(Place::PathTooLong);
+        return walked::TOO_LONG;
     }
     // SAFETY: a name of 255 bytes fits after MAX_PATH because of the margin.
     unsafe {
         let to = (&raw mut (*scratch).path).cast::<u8>().add(begin as usize);
         if bpf_probe_read_kernel(to.cast(), length as u32, node.name as *const _) != 0 {
-            return Err(Place::PathUnreadable);
+            return walked::UNREADABLE;
         }
         *to.sub(1) = b'/';
     }
     set_start(scratch, begin - 1);
-    Ok(())
-}
-
-/// Walks once more and returns what was seen.
-#[inline(always)]
-fn again(path: u64) -> Option<u64> {
-    let mut here = Walker::of(path)?;
-    let mut seen = 0;
-    for _ in 0..STEPS {
-        if here.dentry == here.root {
-            if here.cross().is_none() {
-                return Some(seen);
-            }
-            continue;
-        }
-        let node = Node::read(here.dentry)?;
-        seen = mix(seen, here.dentry, &node);
-        if node.parent == here.dentry {
-            return Some(seen);
-        }
-        here.dentry = node.parent;
-    }
-    None
+    walked::ON
 }

@@ -4,6 +4,7 @@
 //! and compares it at the end; whoever finds another's starts over by a tail call to itself.
 
 use crate::map::{SCRATCH, address, count, find};
+use crate::path::Walker;
 use core::ptr::{read_volatile, write_volatile};
 use stockade_enforcer_common::counter::Place;
 use stockade_enforcer_common::decide::{Outcome, Work};
@@ -33,6 +34,8 @@ pub(crate) struct Scratch {
     pub(crate) count: u64,
     /// Where the path begins.
     pub(crate) start: u64,
+    /// A walk under way.
+    pub(crate) walker: Walker,
     /// What the decision asks for.
     pub(crate) outcome: Outcome,
     pub(crate) reserved_too: u32,

@@ -1,14 +1,17 @@
 //! A hook's tables as the decision asks for them.
 
 use crate::executable::reverse;
+use crate::judge::head;
 use crate::map::{LPM_NET, LPM_STR, NUM, RULES, STR64, STR256, VEC, count, find_inner};
 use crate::read;
-use crate::scratch::{ARGS, Scratch};
+use crate::rodata::words;
+use crate::scratch::{ARGS, Scratch, User, of};
+use core::ffi::c_void;
 use core::ptr::{read_volatile, write_volatile};
 use stockade_enforcer_common::bits::Vector;
 use stockade_enforcer_common::counter::Place;
-use stockade_enforcer_common::decide::Tables;
-use stockade_enforcer_common::head::RuleRow;
+use stockade_enforcer_common::decide::{self, Combine, Outcome, Tables, Work};
+use stockade_enforcer_common::head::{Head, RuleRow};
 use stockade_enforcer_common::key::{
     LpmNetKey, MAX_SHORT_TEXT, MAX_TEXT, NET_DIMENSION_BITS, NumKey, STR_DIMENSION_BITS,
 };
@@ -26,37 +29,41 @@ pub(crate) struct Text {
 pub(crate) const LAST_TEXT: u64 = (ARGS - MAX_PATH) as u64;
 
 /// The rows of the generation that decides.
+///
+/// What is looked up is looked up by functions that the verifier looks at once; a hook has up to a hundred dimensions.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows {
     pub(crate) slot: u32,
-    pub(crate) scratch: *mut Scratch,
+    pub(crate) user: User,
 }
 
-impl Rows {
-    /// Copies up to 255 bytes of a text into the key; returns how many, or `None` if that fails.
-    #[inline(always)]
-    unsafe fn fill(&self, dimension: u32, text: Text) -> Option<u64> {
-        let (offset, length) = (opaque(text.offset), opaque(text.length));
-        if offset > LAST_TEXT {
-            return None;
-        }
-        let kept = if length > MAX_TEXT as u64 { MAX_TEXT as u64 } else { length };
-        // SAFETY: inside the scratch.
-        unsafe {
-            let key = &raw mut (*self.scratch).key;
-            (*key).dimension = dimension as u8;
-            (*key).prefix_length = STR_DIMENSION_BITS + kept as u32 * 8;
-            let from = (&raw const (*self.scratch).args).cast::<u8>().add(offset as usize);
-            read::copy((&raw mut (*key).text).cast(), MAX_TEXT as u64, from, kept);
-        }
-        Some(kept)
-    }
-}
+/// A function's answer where there is no row.
+const NO_ROW: u64 = u64::MAX;
+
+/// Up to this many words of rules are looked at where they are needed; more by a function.
+const FEW_WORDS: u32 = 2;
 
 #[inline(always)]
-unsafe fn number(row: *const u32) -> Option<u32> {
-    // SAFETY: as the caller's: a map's value or null.
-    unsafe { row.as_ref().copied() }
+fn row(answer: u64) -> Option<u32> {
+    if answer == NO_ROW { None } else { Some(answer as u32) }
+}
+
+/// The answer for the row of `key` in a slot of `outer`.
+///
+/// # Safety
+/// The key is one of the table's.
+#[inline(always)]
+unsafe fn answer<M>(outer: &M, slot: u64, key: *const c_void) -> u64 {
+    // SAFETY: as the caller's; a map's value or null.
+    unsafe { find_inner::<_, u32>(outer, slot as u32, key).as_ref().map_or(NO_ROW, |number| u64::from(*number)) }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_number(slot: u64, dimension: u64, value: u64) -> u64 {
+    let key = NumKey::new(dimension as u32, value);
+    // SAFETY: the key is the table's.
+    unsafe { answer(&NUM, slot, (&raw const key).cast()) }
 }
 
 /// An [`LpmNetKey`] in words: the dimension's byte is the lowest of its own.
@@ -64,118 +71,220 @@ unsafe fn number(row: *const u32) -> Option<u32> {
 struct NetKey {
     prefix_length: u32,
     dimension: u32,
-    value: [u32; 4],
+    value: [u64; 2],
 }
 
 const _: () = assert!(size_of::<NetKey>() == size_of::<LpmNetKey>());
+
+/// The first `bits` bits of a value whose bytes are those of `low` and `high`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_net(slot: u64, dimension: u64, bits: u64, low: u64, high: u64) -> u64 {
+    let key =
+        NetKey { prefix_length: NET_DIMENSION_BITS + bits as u32, dimension: dimension as u32, value: [low, high] };
+    // SAFETY: the key is the table's.
+    unsafe { answer(&LPM_NET, slot, (&raw const key).cast()) }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_whole(user: u64, slot: u64, dimension: u64, offset: u64, length: u64) -> u64 {
+    let scratch = of(user);
+    if scratch.is_null() || length > MAX_TEXT as u64 {
+        return NO_ROW;
+    }
+    // SAFETY: the keys are the tables'; all inside the scratch. The key's dimension is aligned to 4 bytes.
+    unsafe {
+        let key = (&raw mut (*scratch).key.dimension).cast::<u32>();
+        for word in 0..16 {
+            write_volatile(key.add(word), 0);
+        }
+        if length > MAX_SHORT_TEXT as u64 {
+            for word in 16..64 {
+                write_volatile(key.add(word), 0);
+            }
+        }
+        if !fill(scratch, dimension, Text { offset, length }) {
+            return NO_ROW;
+        }
+        if length > MAX_SHORT_TEXT as u64 {
+            answer(&STR256, slot, key.cast())
+        } else {
+            answer(&STR64, slot, key.cast())
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_prefix(user: u64, slot: u64, dimension: u64, offset: u64, length: u64) -> u64 {
+    let scratch = of(user);
+    // SAFETY: the key is the table's.
+    unsafe {
+        if scratch.is_null() || !fill(scratch, dimension, Text { offset, length }) {
+            return NO_ROW;
+        }
+        answer(&LPM_STR, slot, (&raw const (*scratch).key).cast())
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_postfix(user: u64, slot: u64, dimension: u64, offset: u64, length: u64) -> u64 {
+    let scratch = of(user);
+    let (offset, length) = (opaque(offset), opaque(length));
+    if scratch.is_null() || offset > LAST_TEXT || length > MAX_PATH as u64 {
+        return NO_ROW;
+    }
+    let kept = if length > MAX_TEXT as u64 { MAX_TEXT as u64 } else { length };
+    // SAFETY: inside the scratch: `offset + length` is at most `ARGS`.
+    unsafe {
+        let key = &raw mut (*scratch).key;
+        (*key).dimension = dimension as u8;
+        (*key).prefix_length = STR_DIMENSION_BITS + kept as u32 * 8;
+        let end = opaque(offset + length);
+        if end > ARGS as u64 {
+            return NO_ROW;
+        }
+        // What is before the arguments can be read as well, and is masked.
+        let from = (&raw const (*scratch).args).cast::<u8>().add(end as usize);
+        reverse((&raw mut (*key).text).cast(), from, kept);
+        answer(&LPM_STR, slot, key.cast())
+    }
+}
+
+/// Copies up to 255 bytes of a text into the key; returns whether that can be.
+#[inline(always)]
+unsafe fn fill(scratch: *mut Scratch, dimension: u64, text: Text) -> bool {
+    let (offset, length) = (opaque(text.offset), opaque(text.length));
+    if offset > LAST_TEXT {
+        return false;
+    }
+    let kept = if length > MAX_TEXT as u64 { MAX_TEXT as u64 } else { length };
+    // SAFETY: inside the scratch.
+    unsafe {
+        let key = &raw mut (*scratch).key;
+        (*key).dimension = dimension as u8;
+        (*key).prefix_length = STR_DIMENSION_BITS + kept as u32 * 8;
+        let from = (&raw const (*scratch).args).cast::<u8>().add(offset as usize);
+        read::copy((&raw mut (*key).text).cast(), MAX_TEXT as u64, from, kept);
+    }
+    true
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn combine_rules(user: u64, slot: u64, number: u64, how: u64) -> u64 {
+    let scratch = of(user);
+    if scratch.is_null() {
+        return 0;
+    }
+    // SAFETY: this CPU's scratch.
+    let work = unsafe { &mut (*scratch).work };
+    let how = Combine::numbered(how);
+    u64::from(match vector(slot as u32, number as u32) {
+        Some(vector) => decide::combine(how, work, words(), vector),
+        None => how.without_vector(),
+    })
+}
+
+/// Returns a packed [`Outcome`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn conclude_rules(user: u64) -> u64 {
+    let (Some(head), scratch) = (head(), of(user)) else { return 0 };
+    if scratch.is_null() {
+        return 0;
+    }
+    // SAFETY: this CPU's scratch.
+    decide::conclude(head, words(), unsafe { &mut (*scratch).work }).packed()
+}
+
+#[inline(always)]
+fn vector<'a>(slot: u32, number: u32) -> Option<&'a Vector> {
+    // SAFETY: the array's values are vectors; they do not change while their slot is in force.
+    let vector: *const Vector = unsafe { find_inner(&VEC, slot, (&raw const number).cast()) };
+    if vector.is_null() {
+        count(Place::RowMissing, 0);
+    }
+    // SAFETY: as above.
+    unsafe { vector.as_ref() }
+}
+
+impl Rows {
+    #[inline(always)]
+    fn asked(&self) -> (u64, u64) {
+        (self.user as u64, u64::from(self.slot))
+    }
+}
 
 impl Tables for Rows {
     type Text = Text;
 
     #[inline(always)]
     fn number(&self, dimension: u32, value: u64) -> Option<u32> {
-        let key = NumKey::new(dimension, value);
-        // SAFETY: the key is the table's.
-        unsafe { number(find_inner(&NUM, self.slot, (&raw const key).cast())) }
+        row(find_number(u64::from(self.slot), u64::from(dimension), value))
     }
 
     #[inline(always)]
     fn whole(&self, dimension: u32, text: Text) -> Option<u32> {
-        if text.length as usize > MAX_TEXT {
-            return None;
-        }
-        // SAFETY: the keys are the tables'; all inside the scratch. The key's dimension is aligned to 4 bytes.
-        unsafe {
-            let key = (&raw mut (*self.scratch).key.dimension).cast::<u32>();
-            let words = if text.length as usize > MAX_SHORT_TEXT { 64 } else { 16 };
-            for word in 0..64 {
-                if word >= words {
-                    break;
-                }
-                write_volatile(key.add(word), 0);
-            }
-            self.fill(dimension, text)?;
-            if text.length as usize > MAX_SHORT_TEXT {
-                number(find_inner(&STR256, self.slot, key.cast()))
-            } else {
-                number(find_inner(&STR64, self.slot, key.cast()))
-            }
-        }
+        let (user, slot) = self.asked();
+        row(find_whole(user, slot, u64::from(dimension), text.offset, text.length))
     }
 
     #[inline(always)]
     fn prefix(&self, dimension: u32, text: Text) -> Option<u32> {
-        // SAFETY: the key is the table's.
-        unsafe {
-            self.fill(dimension, text)?;
-            number(find_inner(&LPM_STR, self.slot, (&raw const (*self.scratch).key).cast()))
-        }
+        let (user, slot) = self.asked();
+        row(find_prefix(user, slot, u64::from(dimension), text.offset, text.length))
     }
 
     #[inline(always)]
     fn postfix(&self, dimension: u32, text: Text) -> Option<u32> {
-        let (offset, length) = (opaque(text.offset), opaque(text.length));
-        if offset > LAST_TEXT || length > MAX_PATH as u64 {
-            return None;
-        }
-        let kept = if length > MAX_TEXT as u64 { MAX_TEXT as u64 } else { length };
-        // SAFETY: inside the scratch: `offset + length` is at most `ARGS`.
-        unsafe {
-            let key = &raw mut (*self.scratch).key;
-            (*key).dimension = dimension as u8;
-            (*key).prefix_length = STR_DIMENSION_BITS + kept as u32 * 8;
-            let end = opaque(offset + length);
-            if end > ARGS as u64 {
-                return None;
-            }
-            // What is before the arguments can be read as well, and is masked.
-            let from = (&raw const (*self.scratch).args).cast::<u8>().add(end as usize);
-            reverse((&raw mut (*key).text).cast(), from, kept);
-            number(find_inner(&LPM_STR, self.slot, key.cast()))
-        }
+        let (user, slot) = self.asked();
+        row(find_postfix(user, slot, u64::from(dimension), text.offset, text.length))
     }
 
     #[inline(always)]
     fn address(&self, dimension: u32, address: &[u8; 16]) -> Option<u32> {
-        let words = core::ptr::from_ref(address).cast::<u32>();
-        // SAFETY: addresses are aligned in what sockets are read into; the key is the table's.
-        unsafe {
-            let key = NetKey {
-                prefix_length: NET_DIMENSION_BITS + 128,
-                dimension,
-                value: [
-                    read_volatile(words),
-                    read_volatile(words.add(1)),
-                    read_volatile(words.add(2)),
-                    read_volatile(words.add(3)),
-                ],
-            };
-            number(find_inner(&LPM_NET, self.slot, (&raw const key).cast()))
-        }
+        let words = core::ptr::from_ref(address).cast::<u64>();
+        // SAFETY: addresses are aligned in what sockets are read into.
+        let (low, high) = unsafe { (read_volatile(words), read_volatile(words.add(1))) };
+        row(find_net(u64::from(self.slot), u64::from(dimension), 128, low, high))
     }
 
     #[inline(always)]
     fn port(&self, dimension: u32, port: u16) -> Option<u32> {
-        let value = [u32::from(port.to_be()), 0, 0, 0];
-        let key = NetKey { prefix_length: NET_DIMENSION_BITS + 16, dimension, value };
-        // SAFETY: the key is the table's.
-        unsafe { number(find_inner(&LPM_NET, self.slot, (&raw const key).cast())) }
+        row(find_net(u64::from(self.slot), u64::from(dimension), 16, u64::from(port.to_be()), 0))
     }
 
     #[inline(always)]
     fn vector(&self, number: u32) -> Option<&Vector> {
-        // SAFETY: the array's values are vectors; they do not change while their slot is in force.
-        let vector: *const Vector = unsafe { find_inner(&VEC, self.slot, (&raw const number).cast()) };
-        if vector.is_null() {
-            count(Place::RowMissing, 0);
-        }
-        // SAFETY: as above.
-        unsafe { vector.as_ref() }
+        vector(self.slot, number)
     }
 
     #[inline(always)]
     fn rule(&self, rule: u32) -> Option<RuleRow> {
         // SAFETY: the array's values are rows.
         unsafe { find_inner::<_, RuleRow>(&RULES, self.slot, (&raw const rule).cast()).as_ref().copied() }
+    }
+
+    #[inline(always)]
+    fn combine(&self, how: Combine, number: u32, work: &mut Work, words: u32) -> bool {
+        if words > FEW_WORDS {
+            let (user, slot) = self.asked();
+            return combine_rules(user, slot, u64::from(number), how as u64) != 0;
+        }
+        match vector(self.slot, number) {
+            Some(vector) => decide::combine(how, work, words, vector),
+            None => how.without_vector(),
+        }
+    }
+
+    #[inline(always)]
+    fn conclude(&self, head: &Head, work: &mut Work, words: u32) -> Outcome {
+        if words > FEW_WORDS {
+            return Outcome::unpacked(conclude_rules(self.user as u64));
+        }
+        decide::conclude(head, words, work)
     }
 }

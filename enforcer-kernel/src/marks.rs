@@ -133,7 +133,7 @@ fn paths(kernel: &Kernel, processes: &[Process]) -> Result<BTreeMap<u64, BinaryR
 
 fn matches(path: &BinaryRow, compare: StringCompare, values: &BTreeSet<String>) -> bool {
     let length = path.length as usize;
-    let starts = |value: &str| path.whole.text.get(..value.len()) == Some(value.as_bytes()) && value.len() <= length;
+    let starts = |value: &str| path.prefix.text.get(..value.len()) == Some(value.as_bytes()) && value.len() <= length;
     let ends =
         |value: &str| value.len() <= length && path.postfix.text.iter().zip(value.bytes().rev()).all(|(a, b)| *a == b);
     values.iter().any(|value| match compare {
@@ -152,7 +152,7 @@ mod tests {
     fn a_stored_path_is_compared_by_its_beginning_and_its_end() {
         let mut row = BinaryRow::new_zeroed();
         row.length = 8;
-        row.whole.text[..8].copy_from_slice(b"/bin/cat");
+        row.prefix.text[..8].copy_from_slice(b"/bin/cat");
         row.postfix.text[..8].copy_from_slice(b"tac/nib/");
         let is = |compare, value: &str| matches(&row, compare, &BTreeSet::from([value.to_owned()]));
         assert!(is(StringCompare::Equal, "/bin/cat") && !is(StringCompare::Equal, "/bin/ca"));

@@ -15,7 +15,7 @@ use crate::attach;
 use crate::btf::KernelBtf;
 use crate::facts;
 use crate::kernel::{Kernel, make_maps};
-use crate::map::{Map, c_path};
+use crate::map::{Map, c_path, possible_cpus};
 use crate::object::{LoadError, Object, Target, globals};
 use crate::offsets;
 use crate::ops::OpError;
@@ -32,7 +32,7 @@ pub struct Options {
     pub state_dir: PathBuf,
     /// The compiled eBPF object.
     pub object: Vec<u8>,
-    /// Processes that can be tracked at a time.
+    /// Processes that can be tracked at a time. More are counted as lost, and judged as processes of which nothing is known.
     pub processes: u32,
     /// Bytes of the event ring: a power of two, a multiple of the page size.
     pub ring_bytes: u32,
@@ -46,10 +46,15 @@ impl Options {
             pin_root: PathBuf::from(pins::DEFAULT_ROOT),
             state_dir: PathBuf::from("/var/lib/stockade"),
             object,
-            processes: 32_768,
+            processes: processes_for(possible_cpus().unwrap_or(1)),
             ring_bytes: 1 << 20,
         }
     }
+}
+
+/// Room for processes by default: a quarter of a kilobyte each, so larger nodes get more.
+fn processes_for(cpus: usize) -> u32 {
+    u32::try_from(cpus).unwrap_or(u32::MAX).saturating_mul(2_048).clamp(4_096, 65_536)
 }
 
 /// Why the engine cannot run on this node.

@@ -127,14 +127,17 @@ pub(crate) fn test_on(kernels: &[&str], filters: &[&str]) -> Result<Vec<Verdict>
     kernel_tests::run(&images(&kernels)?, &machine, &filters)
 }
 
-/// Boots one kernel with a program of this machine, for `cargo xtask bench`.
-pub(crate) fn run_in(kernel: &str, machine: &Machine, binary: &Path, args: &[String]) -> Result<Outcome> {
+/// Boots one kernel with a program of this machine and files beside it (here, there), for `cargo xtask bench`.
+pub(crate) fn run_in(kernel: &str, machine: &Machine, binary: &Path, files: &[(PathBuf, &str)]) -> Result<Outcome> {
     let images = images(&[kernel.to_owned()])?;
     let image = images.first().context("there is no such kernel")?;
     let mut archive = archive()?;
     archive.host_file(binary, "/program")?;
+    for (here, there) in files {
+        archive.host_file(here, there)?;
+    }
     let show = |line: &str| eprintln!("{line}");
-    boot::boot(image, machine, archive, &script(&machine.variables, "/program", args), &run_folder(&image.name)?, show)
+    boot::boot(image, machine, archive, &script(&machine.variables, "/program", &[]), &run_folder(&image.name)?, show)
 }
 
 /// The kernels of these names, fetched if they are not in the cache; all of them if no name is given.

@@ -15,6 +15,9 @@ struct Rows {
 
 impl Rows {
     fn vector_of(&mut self, rules: &[usize]) -> u32 {
+        if self.vectors.is_empty() {
+            self.vectors.push(Vector::EMPTY);
+        }
         self.vectors.push(Vector::of(rules.iter().copied()));
         (self.vectors.len() - 1) as u32
     }
@@ -116,7 +119,7 @@ fn hook() -> (Head, Rows) {
     rows.rules[1].errno = 1;
     rows.rules[3].signal = 9;
     head.defaults[dimension::SCOPE as usize] = none;
-    rows.numbers.insert(NumKey::new(dimension::SCOPE, 1), everything);
+    head.scope[1] = everything;
     let number = argument(0, Facet::Number);
     insert(&mut head.used, number);
     let seven = rows.vector_of(&[0, 1, 64, 65]);
@@ -228,14 +231,14 @@ fn a_path_is_built_only_if_a_possible_rule_needs_it() {
     let (mut head, mut rows) = hook();
     assert_eq!(run(&head, &rows, 1, Ok(7), Ok(b"/x")).unwrap().3, 1);
     let few = rows.vector_of(&[0, 3]);
-    let everything = rows.numbers.insert(NumKey::new(dimension::SCOPE, 1), few).unwrap();
+    let everything = std::mem::replace(&mut head.scope[1], few);
     // They post: the event contains the path.
     assert_eq!(run(&head, &rows, 1, Ok(7), Ok(b"/x")).unwrap().3, 1);
-    rows.numbers.insert(NumKey::new(dimension::SCOPE, 1), everything);
+    head.scope[1] = everything;
     head.post = [0; 16];
     // The class has only rules that do not need the path.
     let few = rows.vector_of(&[0, 3]);
-    rows.numbers.insert(NumKey::new(dimension::SCOPE, 1), few);
+    head.scope[1] = few;
     let (_, _, seen, built) = run(&head, &rows, 1, Ok(7), Err(Unreadable)).unwrap();
     assert_eq!((seen.counts, built), (vec![(0, Effect::Denied)], 0));
 }
@@ -253,13 +256,13 @@ fn a_given_up_check_denies_only_where_an_enforcing_rule_could() {
 fn more_winners_than_are_counted_still_deny() {
     let (mut head, mut rows) = (Head::EMPTY, Rows::default());
     let all: Vec<usize> = (0..1024).collect();
-    head.defaults[0] = rows.vector_of(&all);
+    head.scope[0] = rows.vector_of(&all);
     head.words = 16;
     head.scope_any[0] = 1;
     head.singles = [u64::MAX; 16];
     head.deny[15] = 1 << 63;
     let (outcome, errno, seen, _) = run(&head, &rows, 0, Ok(0), Ok(b"/")).unwrap();
-    assert_eq!((outcome.deny, errno, seen.counts.len(), seen.uncounted), (true, EPERM, 23, true));
+    assert_eq!((outcome.deny, errno, seen.counts.len(), seen.uncounted), (true, EPERM, MAX_COUNTED as usize, true));
 }
 
 /// Every assignment of what two policies' rules say about two numbers, judged by hand.
@@ -274,7 +277,7 @@ fn small_hooks_agree_with_a_walk_over_policies() {
         // Policy 0: rules 0, 1, guard 2; policy 1: rules 3, 4, guard 5.
         let bits = [0usize, 1, 3, 4];
         (head.multis[0], head.lows[0]) = (0b01_1011, 0b00_1001);
-        head.defaults[0] = rows.vector_of(&bits);
+        head.scope[0] = rows.vector_of(&bits);
         let number = argument(0, Facet::Number);
         insert(&mut head.used, number);
         for value in 0..2 {
@@ -293,4 +296,16 @@ fn small_hooks_agree_with_a_walk_over_policies() {
             assert_eq!(got.into_iter().map(|(rule, _)| rule).collect::<Vec<_>>(), expected, "{rules:08b} {value}");
         }
     }
+}
+
+#[test]
+fn an_outcome_is_a_number_and_back() {
+    for bits in 0..1u64 << 12 {
+        let packed = bits | bits << 12 | bits << 24;
+        let outcome = Outcome::unpacked(packed);
+        assert_eq!(outcome.packed(), packed);
+        assert_eq!(outcome.rules(), outcome.fired | outcome.faulted);
+    }
+    let outcome = Outcome { fired: 0x8001, faulted: 2, deny: true, post: true, ..Outcome::default() };
+    assert_eq!(Outcome::unpacked(outcome.packed()), outcome);
 }

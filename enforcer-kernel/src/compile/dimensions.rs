@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use stockade_enforcer_common::dimension;
 use stockade_enforcer_common::key::{LpmNetKey, LpmStrKey, NumKey, StrKey64, StrKey256};
 use stockade_enforcer_common::name::{hook_map, shared_map};
-use stockade_enforcer_common::process::{MarkRow, binary_value_id};
+use stockade_enforcer_common::process::{MarkRow, WHOLE_BINARY, binary_value_id};
 use stockade_policy::ir::{BinaryFilter, Cidr, PortRange, StringCompare, ValidatedPolicy};
 use zerocopy::IntoBytes;
 
@@ -43,8 +43,12 @@ impl Value {
     /// The values that contain this one, itself included: a set that contains this one lists one of them. `None`: too many.
     pub(super) fn wider(&self) -> Option<Vec<Self>> {
         match self {
-            Self::Prefix(text) => Some(ends(text).filter_map(|at| Some(Self::Prefix(text.get(..at)?.into()))).collect()),
-            Self::Postfix(text) => Some(ends(text).filter_map(|at| Some(Self::Postfix(text.get(at..)?.into()))).collect()),
+            Self::Prefix(text) => {
+                Some(ends(text).filter_map(|at| Some(Self::Prefix(text.get(..at)?.into()))).collect())
+            }
+            Self::Postfix(text) => {
+                Some(ends(text).filter_map(|at| Some(Self::Postfix(text.get(at..)?.into()))).collect())
+            }
             Self::Number(_) | Self::Whole(_) | Self::Chunk(_) => Some(vec![self.clone()]),
             Self::Network(_) | Self::Ports(..) | Self::Other => None,
         }
@@ -226,9 +230,9 @@ impl Binaries {
 
 fn binary_key(dimension: u32, value: &[u8]) -> Option<(&'static str, Vec<u8>)> {
     match dimension {
-        dimension::BINARY_EXACT => match StrKey64::new(dimension, value) {
+        dimension::BINARY_EXACT => match StrKey64::new(WHOLE_BINARY, value) {
             Some(key) => Some((shared_map::BINARY_STR64, key.as_bytes().to_vec())),
-            None => Some((shared_map::BINARY_STR256, StrKey256::new(dimension, value)?.as_bytes().to_vec())),
+            None => Some((shared_map::BINARY_STR256, StrKey256::new(WHOLE_BINARY, value)?.as_bytes().to_vec())),
         },
         dimension::BINARY_PREFIX => {
             Some((shared_map::BINARY_LPM, LpmStrKey::prefix(dimension, value)?.as_bytes().to_vec()))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stockade_enforcer_common::bits::{Vector, Words};
+use stockade_enforcer_common::bits::{EMPTY_VECTOR, Vector, Words};
 use stockade_enforcer_common::dimension;
 use stockade_enforcer_common::head::{
     CLASS_UNKNOWN_POD, DIRECT_CLASSES, Head, NEEDS_MARKS, NEEDS_NAMESPACES, NEEDS_PROCESS, RuleRow,
@@ -45,7 +45,7 @@ pub(super) fn check_lengths(hook: &Hook) -> Result<(), TooLarge> {
     }
 }
 
-/// Gives equal vectors one number; number 0 is the empty one.
+/// Gives equal vectors one number; the empty one's is [`EMPTY_VECTOR`].
 #[derive(Debug)]
 struct Vectors {
     numbers: BTreeMap<Vector, u32>,
@@ -55,7 +55,8 @@ struct Vectors {
 impl Vectors {
     fn new() -> Self {
         let mut vectors = Self { numbers: BTreeMap::new(), table: Table::new() };
-        vectors.number(Vector::EMPTY);
+        let empty = vectors.number(Vector::EMPTY);
+        debug_assert_eq!(empty, EMPTY_VECTOR);
         vectors
     }
 
@@ -126,8 +127,10 @@ fn scope(
     // A class that nobody knows is judged as a pod that nobody knows.
     let strictest = of(context.classes.get(&CLASS_UNKNOWN_POD).unwrap_or(&nobody));
     dimension::insert(&mut head.used, dimension::SCOPE);
+    let unknown = vectors.number(strictest);
+    head.scope.fill(unknown);
     if let Some(place) = head.defaults.get_mut(dimension::SCOPE as usize) {
-        *place = vectors.number(strictest);
+        *place = unknown;
     }
     if strictest != Vector::EMPTY {
         (0..DIRECT_CLASSES).filter(|class| !context.classes.contains_key(class)).for_each(|class| {
@@ -139,6 +142,10 @@ fn scope(
         let number = vectors.number(vector);
         if vector != Vector::EMPTY && *class < DIRECT_CLASSES {
             set(&mut head.scope_any, *class);
+        }
+        if let Some(place) = head.scope.get_mut(*class as usize) {
+            *place = number;
+            continue;
         }
         let key = NumKey::new(dimension::SCOPE, u64::from(*class));
         tables.entry(hook_map::NUM).or_default().insert(key.as_bytes().to_vec(), number.to_ne_bytes().to_vec());

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::reasons;
+
 /// One figure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Row {
@@ -51,6 +53,9 @@ fn complete(row: &mut Row, values: &[(String, f64)]) -> Result<()> {
         row.note = Some("not measured: the ratio makes no sense".to_owned());
     } else if let (Some(budget), None) = (row.budget, row.ok) {
         row.ok = Some(row.ratio.unwrap_or(row.value) <= budget);
+    }
+    if row.ok == Some(false) && row.note.is_none() {
+        row.note = Some(reasons::of(&row.name).unwrap_or("the reason is not known").to_owned());
     }
     Ok(())
 }
