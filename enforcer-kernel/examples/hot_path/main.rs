@@ -23,7 +23,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use memory::KernelMemory;
-use rows::{Row, put};
+use rows::Row;
 use stockade_enforcer_kernel::btf::KernelBtf;
 use stockade_enforcer_kernel::sys::{self, ProbeProgram};
 use stockade_enforcer_kernel::{Engine, Options, ScopeSnapshot};
@@ -42,7 +42,7 @@ fn main() {
     let bare = Bare::measure();
     let before = KernelMemory::now();
     let mut engine = start();
-    put(Row::new("kernel memory: base", before.until_now().total, "bytes").at_most(4.0 * 1024.0 * 1024.0));
+    Row::print(Row::new("kernel memory: base", before.until_now().total, "bytes").at_most(4.0 * 1024.0 * 1024.0));
     bare.tracking(&mut engine);
     number_of_policies(&mut engine, &bare);
     what_fires(&mut engine, &bare);
@@ -62,16 +62,16 @@ struct Bare {
 impl Bare {
     fn measure() -> Self {
         let call = instructions(getpgid);
-        put(Row::new("getpgid: bare call", call, "instructions"));
+        Row::print(Row::new("getpgid: bare call", call, "instructions"));
         let with_empty = {
             let _link = empty_program("bpf_lsm_task_getpgid");
             instructions(getpgid)
         };
-        put(Row::new("getpgid: empty LSM program", with_empty - call, "instructions"));
+        Row::print(Row::new("getpgid: empty LSM program", with_empty - call, "instructions"));
         let open = instructions(open);
-        put(Row::new("open and close: bare call", open, "instructions"));
+        Row::print(Row::new("open and close: bare call", open, "instructions"));
         let spawn = spawning();
-        put(Row::new("fork, exec, exit: bare", spawn, "instructions"));
+        Row::print(Row::new("fork, exec, exit: bare", spawn, "instructions"));
         Self { call, open, spawn }
     }
 
@@ -80,7 +80,7 @@ impl Bare {
         let events = drain(engine);
         assert!(events >= 2 * SPAWNS as usize, "{events} events of {SPAWNS} processes");
         let cost = Row::new("fork, exec, exit: process tracking", spawn - self.spawn, "instructions");
-        put(cost.of("fork, exec, exit: bare", 0.01));
+        Row::print(cost.of("fork, exec, exit: bare", 0.01));
     }
 
     /// What a policy adds to the call.
@@ -103,20 +103,22 @@ fn number_of_policies(engine: &mut Engine, bare: &Bare) {
     for count in [1, 100, 1_000] {
         apply(engine, &policies::elsewhere(count));
         let out_of_scope = bare.put(&format!("out of scope: {}", policies(count)), instructions(getpgid));
-        put(out_of_scope.of("getpgid: empty LSM program", 2.1));
+        Row::print(out_of_scope.of("getpgid: empty LSM program", 2.1));
         let took = apply(engine, &policies::listing_binaries(count, false));
         let name = format!("no rule matches: {}", policies(count));
         let row = bare.put(&name, instructions(getpgid));
-        put(if name == ONE { row.of("getpgid: empty LSM program", 2.1) } else { row.of(ONE, 1.05) });
+        Row::print(if name == ONE { row.of("getpgid: empty LSM program", 2.1) } else { row.of(ONE, 1.05) });
         memory.push((count, KernelMemory::now()));
         rows::programs(&format!("{} that list binaries", policies(count)), Path::new(PINS), count == 1);
-        put(Row::new(&format!("applying {}", policies(count)), took, "instructions"));
+        Row::print(Row::new(&format!("applying {}", policies(count)), took, "instructions"));
     }
     let [(few, less), .., (many, more)] = memory.as_slice() else { return };
     let grown = less.until(more);
     let each = |bytes: f64| (bytes / (many - few) as f64).max(0.0);
-    put(Row::new("kernel memory: each further policy with 50 values", each(grown.total), "bytes").at_most(8_192.0));
-    put(Row::new("per-CPU memory: each further policy", each(grown.per_cpu), "bytes").at_most(0.0));
+    Row::print(
+        Row::new("kernel memory: each further policy with 50 values", each(grown.total), "bytes").at_most(8_192.0),
+    );
+    Row::print(Row::new("per-CPU memory: each further policy", each(grown.per_cpu), "bytes").at_most(0.0));
 }
 
 fn policies(count: usize) -> String {
@@ -126,13 +128,13 @@ fn policies(count: usize) -> String {
 fn what_fires(engine: &mut Engine, bare: &Bare) {
     apply(engine, &policies::listing_binaries(1, true));
     let cost = draining(engine, getpgid);
-    put(bare.put("match and event posted", cost).of("getpgid: empty LSM program", 4.0));
+    Row::print(bare.put("match and event posted", cost).of("getpgid: empty LSM program", 4.0));
     apply(engine, &[policies::denying(false)]);
     let cost = instructions(refused);
-    put(bare.put("deny", cost).of("getpgid: empty LSM program", 4.0));
+    Row::print(bare.put("deny", cost).of("getpgid: empty LSM program", 4.0));
     apply(engine, &[policies::denying(true)]);
     let cost = draining(engine, refused);
-    put(bare.put("deny and event posted", cost).of("getpgid: empty LSM program", 5.0).without_budget());
+    Row::print(bare.put("deny and event posted", cost).of("getpgid: empty LSM program", 5.0).without_budget());
 }
 
 fn paths(engine: &mut Engine, bare: &Bare) {
@@ -140,7 +142,7 @@ fn paths(engine: &mut Engine, bare: &Bare) {
         apply(engine, &[policies::path_prefixes(values)]);
         let cost = instructions(open) - bare.open;
         let name = format!("open: {values} path {} no match", if values == 1 { "prefix," } else { "prefixes," });
-        put(Row::new(&name, cost, "instructions").of("getpgid: empty LSM program", 1.0).without_budget());
+        Row::print(Row::new(&name, cost, "instructions").of("getpgid: empty LSM program", 1.0).without_budget());
     }
     rows::programs("a path's prefix", Path::new(PINS), false);
 }
@@ -186,7 +188,8 @@ fn drain(engine: &mut Engine) -> usize {
         if taken.is_empty() {
             return events;
         }
-        events += taken.into_iter().map(|event| event.unwrap_or_else(|error| panic!("{error}"))).count();
+        events += taken.len();
+        taken.into_iter().for_each(|event| drop(event.unwrap()));
     }
 }
 
@@ -211,7 +214,7 @@ fn resident() {
     }
     for count in [1, 1_000] {
         let resident = memory::of_agent(agent, &policies::documents(count));
-        put(Row::new(&format!("agent: resident memory, {}", policies(count)), resident, "bytes"));
+        Row::print(Row::new(&format!("agent: resident memory, {}", policies(count)), resident, "bytes"));
     }
 }
 

@@ -35,10 +35,10 @@ impl Row {
         self.0.as_object_mut().unwrap().remove("budget");
         self
     }
-}
 
-pub fn put(row: Row) {
-    println!("{}", row.0);
+    pub fn print(self) {
+        println!("{}", self.0);
+    }
 }
 
 /// What the verifier looked at in each program that is pinned: in the hooks', and in those of process tracking if `base`.
@@ -48,9 +48,9 @@ pub fn programs(of: &str, root: &Path, base: bool) {
         let count = f64::from(sys::prog_info(program.as_fd()).unwrap().verified_instructions);
         if is_hook {
             let name = name.replacen("lsm_", "lsm/", 1);
-            put(Row::new(&format!("verified: {name}, {of}"), count, "instructions").at_most(VERIFIED));
+            Row::print(Row::new(&format!("verified: {name}, {of}"), count, "instructions").at_most(VERIFIED));
         } else if base {
-            put(Row::new(&format!("verified: {name}"), count, "instructions").at_most(VERIFIED));
+            Row::print(Row::new(&format!("verified: {name}"), count, "instructions").at_most(VERIFIED));
         }
     }
 }
