@@ -69,10 +69,21 @@ fn options() -> Options {
 }
 
 fn unreadable(error: &serde_saphyr::Error, body: &str) -> Unreadable {
-    let message = DefaultMessageFormatter.format_message(error).into_owned();
+    let message = in_words(DefaultMessageFormatter.format_message(error).into_owned());
     // Not every error knows its bytes; lines and columns they all know.
     let at = error.location().map_or(0, |location| byte_at(body, location.line(), location.column()));
     Unreadable { message, place: at..at }
+}
+
+/// The parser names its limits after its own fields.
+fn in_words(message: String) -> String {
+    let Some(limit) = message.strip_prefix("budget breached: ") else { return message };
+    let what = limit.split([' ', '{']).next().unwrap_or_default();
+    match what {
+        "Depth" => "this nests deeper than any policy does".into(),
+        "Nodes" | "Events" | "ScalarBytes" => "this is larger than any policy can be, with aliases written out".into(),
+        _ => message,
+    }
 }
 
 /// The byte at a line and column, both from 1, the column in code points.

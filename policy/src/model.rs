@@ -3,7 +3,7 @@
 //! This is the reference. It is written to be read, not to be fast; the tables that [`crate::ir`] is compiled to and the
 //! programs that look them up are tested against it. Where it and they differ, they are wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 
 use crate::ir::{
@@ -162,6 +162,27 @@ pub fn decide_return(policy: &ValidatedPolicy, hook: &Hook, called: Verdict, ret
         Some(false) => Verdict::default(),
         Some(true) => act(policy.mode, at, *actions),
         None => fault(policy, at, *actions),
+    }
+}
+
+/// What happens to an operation about which several policies have decided, each for itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Outcome {
+    /// It is refused: with the lowest of these errors.
+    pub errors: BTreeSet<u16>,
+    /// The process is sent each of these.
+    pub signals: BTreeSet<u8>,
+    /// How many policies report it.
+    pub reports: usize,
+}
+
+/// Law 4: every policy reports for itself, one that refuses is enough, and who is signalled is signalled in addition.
+#[must_use]
+pub fn together(verdicts: &[Verdict]) -> Outcome {
+    Outcome {
+        errors: verdicts.iter().filter_map(|verdict| verdict.deny).collect(),
+        signals: verdicts.iter().filter_map(|verdict| verdict.signal).collect(),
+        reports: verdicts.iter().filter(|verdict| verdict.post).count(),
     }
 }
 

@@ -3,13 +3,18 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use stockade_policy::ir::{
     Actions, Arg, ArgFilter, ArgTest, ArgType, BinaryFilter, Cidr, Hook, HookPoint, Mode, OnFault, PidFilter, PolicyId,
     PolicyKind, PortRange, Scope, Selector, StringCompare, ValidatedPolicy,
 };
-use stockade_policy::model::{Ancestor, Argument, Process, Socket, decide};
+use stockade_policy::model::{Ancestor, Argument, Outcome, Process, Socket, decide, together};
+
+/// How many policies and events each law is tried on; a longer run asks for more, such as a million.
+static CASES: LazyLock<u32> =
+    LazyLock::new(|| std::env::var("STOCKADE_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(10_000));
 
 const TYPES: [ArgType; 3] = [ArgType::Int, ArgType::File, ArgType::Sock];
 
@@ -133,7 +138,7 @@ fn process() -> impl Strategy<Value = Process> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10_000))]
+    #![proptest_config(ProptestConfig { cases: *CASES, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn law_1_negation_is_negation(filter in filter(), arguments in arguments(), process in process()) {
@@ -143,6 +148,39 @@ proptest! {
             judge(&policy, &process, &arguments).selector.is_some()
         };
         prop_assert_ne!(matched(filter), matched(opposite));
+    }
+
+    #[test]
+    fn law_2_order_and_repetition_of_filters_mean_nothing(
+        selector in selector(), arguments in arguments(), process in process(), turns in 0_usize..4,
+    ) {
+        let mut other = selector.clone();
+        // Turned around, and with the first of each said once more.
+        other.pids.rotate_left(turns.min(selector.pids.len()));
+        other.pids.extend(selector.pids.first().cloned());
+        other.binaries.reverse();
+        other.binaries.extend(selector.binaries.first().cloned());
+        other.args.rotate_left(turns.min(selector.args.len()));
+        other.args.extend(selector.args.first().cloned());
+        let verdict = |selector| judge(&policy(Mode::Enforce, OnFault::Deny, vec![selector]), &process, &arguments);
+        prop_assert_eq!(verdict(selector), verdict(other));
+    }
+
+    #[test]
+    fn law_4_a_policy_more_changes_no_other_verdict_and_takes_nothing_back(
+        policies in prop::collection::vec(prop::collection::vec(selector(), 0..3), 1..5),
+        another in prop::collection::vec(selector(), 0..3), arguments in arguments(), process in process(),
+    ) {
+        let of = |selectors: &Vec<Selector>| {
+            judge(&policy(Mode::Enforce, OnFault::Allow, selectors.clone()), &process, &arguments)
+        };
+        let mut verdicts: Vec<_> = policies.iter().map(of).collect();
+        let Outcome { errors, signals, reports } = together(&verdicts);
+        verdicts.push(of(&another));
+        let more = together(&verdicts);
+        prop_assert!(errors.is_subset(&more.errors) && signals.is_subset(&more.signals) && reports <= more.reports);
+        verdicts.reverse();
+        prop_assert_eq!(together(&verdicts), more);
     }
 
     #[test]
