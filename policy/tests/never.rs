@@ -123,6 +123,43 @@ fn pid_filter() -> impl Strategy<Value = Value> {
         .prop_map(|(operator, values, follow)| json!({"operator": operator, "values": values, "followForks": follow}))
 }
 
+/// Filters on an 8-bit number, of which every value can be tried.
+fn number_filter() -> impl Strategy<Value = Value> {
+    let number = || select(vec!["-128", "-5", "-1", "0", "1", "3", "4", "100", "126", "127"]);
+    let range = || select(vec!["-128:-1", "-5:5", "0:127", "1:3", "4:126", "-128:127", "100:100"]);
+    let entry = |(operator, values): (&str, Vec<&str>)| json!({"operator": operator, "values": values});
+    prop_oneof![
+        (select(vec!["Equal", "NotEqual"]), prop::collection::vec(number(), 1..3)).prop_map(entry),
+        (select(vec!["GT", "LT"]), prop::collection::vec(number(), 1)).prop_map(entry),
+        (select(vec!["InRange", "NotInRange"]), prop::collection::vec(range(), 1..3)).prop_map(entry),
+        (select(vec!["InMap", "NotInMap"]), prop::collection::vec(prop_oneof![range(), number()], 1..3))
+            .prop_map(entry),
+        (Just("Mask"), prop::collection::vec(select(vec!["1", "4", "64", "-128"]), 1..3)).prop_map(entry),
+    ]
+}
+
+/// What a filter on a number means, said once more: for each value, from the document.
+fn holds(filter: &Value, number: i64) -> bool {
+    let values: Vec<(i64, i64)> = filter["values"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|value| {
+            let (first, last) = value.as_str().unwrap().split_once(':').unwrap_or((value.as_str().unwrap(), ""));
+            let first = first.parse().unwrap();
+            (first, last.parse().unwrap_or(first))
+        })
+        .collect();
+    let within = values.iter().any(|(first, last)| (first..=last).contains(&&number));
+    match filter["operator"].as_str().unwrap() {
+        "Equal" | "InRange" | "InMap" => within,
+        "GT" => number > values[0].0,
+        "LT" => number < values[0].0,
+        "Mask" => values.iter().any(|(bits, _)| number & bits & 0xff != 0),
+        _ => !within,
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -142,6 +179,38 @@ proptest! {
         let events = PROCESSES.iter().map(|process| (process, &[][..]));
         if let Some((accepted, matched)) = agrees(&selector, events) {
             prop_assert_eq!(accepted, matched, "{}", selector);
+        }
+    }
+
+    #[test]
+    fn filters_on_numbers_mean_what_they_say_and_never_match_exactly_when_it_is_said(
+        filters in prop::collection::vec(number_filter(), 1..4)
+    ) {
+        let judgement = judge(&json!({
+            "apiVersion": "cilium.io/v1alpha1", "kind": "TracingPolicy", "metadata": {"name": "p"},
+            "spec": {"kprobes": [{
+                "call": "f", "syscall": false, "args": [{"index": 0, "type": "int8"}],
+                "selectors": [{"matchArgs": filters}],
+            }]},
+        }));
+        let expected: Vec<i64> = (-128..128).filter(|number| filters.iter().all(|filter| holds(filter, *number))).collect();
+        match judgement.meaning {
+            Some(policy) => {
+                let matches = |number: &i64| {
+                    let argument = [Argument::Number(number.cast_unsigned())];
+                    decide(&policy, &policy.hooks[0], &Process::default(), &argument).selector.is_some()
+                };
+                prop_assert_eq!((-128..128).filter(matches).collect::<Vec<_>>(), expected);
+            }
+            None => {
+                let refused: Vec<&str> =
+                    judgement.faults.iter().map(|fault| fault.code).filter(|code| *code != "Unsupported").collect();
+                prop_assert!(refused.iter().all(|code| ["FilterNever", "FilterAlways"].contains(code)), "{:?}", refused);
+                // A filter that is always true is refused by itself, whatever the others say.
+                if !refused.contains(&"FilterAlways") {
+                    prop_assert_eq!(expected, Vec::<i64>::new());
+                }
+            }
         }
     }
 }
