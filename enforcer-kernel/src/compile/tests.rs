@@ -142,10 +142,11 @@ impl<'a> Event for Seen<'a> {
 
 /// Looks the binary up as an exec does.
 fn binary_ids(binaries: &Binaries, path: &str) -> BinaryIds {
-    use stockade_enforcer_common::dimension::{BINARY_EXACT, BINARY_POSTFIX, BINARY_PREFIX};
+    use stockade_enforcer_common::dimension::{BINARY_POSTFIX, BINARY_PREFIX};
+    use stockade_enforcer_common::process::WHOLE_BINARY;
     let tables = binaries.tables();
     let id = |found: Option<&Vec<u8>>| found.map_or(0, |bytes| u64::read_from_bytes(bytes).unwrap());
-    let exact = StrKey64::new(BINARY_EXACT, path.as_bytes()).unwrap();
+    let exact = StrKey64::new(WHOLE_BINARY, path.as_bytes()).unwrap();
     let lpm = &tables[shared_map::BINARY_LPM];
     BinaryIds {
         generation: 1,
