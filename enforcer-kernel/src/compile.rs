@@ -58,6 +58,8 @@ pub struct CompiledHook {
     pub rows: Arc<Rows>,
     /// What its rule numbers mean.
     pub legend: BTreeMap<u32, Rule>,
+    /// The rule of the agent's own probes; `None`: there is no room for one.
+    pub probe: Option<u32>,
 }
 
 /// Why a hook of a policy has no room at its place.
@@ -92,7 +94,8 @@ pub fn compile(attach: &Attach, hooks: &[PlacedHook<'_>], context: &Context) -> 
             Err(error) => failures.push((at, error)),
         }
     }
-    (build(attach, &taken, &args, &fields, context), failures)
+    let probe = fields.take(1, attach).ok().and_then(|()| fields.iter().last()).map(|field| field.first);
+    (build(attach, &taken, &args, &fields, probe, context), failures)
 }
 
 /// An argument plan, ordered.
@@ -130,6 +133,7 @@ fn build(
     hooks: &[&PlacedHook<'_>],
     args: &BTreeSet<ArgKey>,
     fields: &fields::Fields,
+    probe: Option<u32>,
     context: &Context,
 ) -> CompiledHook {
     let positions: BTreeMap<ArgKey, u32> = args.iter().copied().zip(0..).collect();
@@ -143,8 +147,9 @@ fn build(
             rules.push(rule);
         }
     }
-    let (head, tables) = tables::tables(&rules, fields, context);
     let can_deny = hooks.iter().any(|hook| hook.placed.strength == Strength::Deny);
+    rules.extend(probe.map(|number| tests_of::probe(number, can_deny)));
+    let (head, tables) = tables::tables(&rules, fields, context);
     let result_index = match attach {
         Attach::Lsm(_) => hooks.first().map_or(0, |hook| hook.placed.parameters),
         _ => 0,
@@ -164,6 +169,7 @@ fn build(
         specification: Specification { attach: attach.clone(), plan },
         rows: Arc::new(Rows { head, tables }),
         legend,
+        probe,
     }
 }
 

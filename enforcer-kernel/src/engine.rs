@@ -1,9 +1,12 @@
 //! The engine: what the agent asks, in one place.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod liveness;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::RawFd;
 use std::os::unix::fs::MetadataExt;
 
+use stockade_enforcer_common::head::RuleCounts;
 use stockade_enforcer_common::name::shared_map;
 use stockade_policy::NodeFacts;
 use stockade_policy::ir::{Namespace, PolicyId, ValidatedPolicy};
@@ -14,10 +17,11 @@ use crate::event::{DecodeError, Event};
 use crate::execute::{self, Failure, Installed, State};
 use crate::instance::{Attach, Identity};
 use crate::kernel::{Instance, Kernel, SLOTTED};
-use crate::legend::Memory;
+use crate::legend::{Memory, Rule};
 use crate::ops::{OpError, Slot};
 use crate::place::Node;
 use crate::planning::{self, Planned, Site};
+use crate::probe::Prober;
 use crate::report::{ApplyReport, PolicyReport, Reason, Trouble};
 use crate::ring::Ring;
 use crate::rows::Rows;
@@ -40,6 +44,13 @@ pub struct Engine {
     users: BTreeMap<Attach, BTreeSet<PolicyId>>,
     /// Where each instance is, for those that this process has applied.
     attaches: BTreeMap<String, Attach>,
+    /// Hook instances that the last probe found not to work, and how.
+    broken: BTreeMap<String, String>,
+    /// What rules of ended generations have counted in the end.
+    ended: Vec<CountedRule>,
+    prober: Prober,
+    /// Events that were taken from the ring while a probe's was looked for.
+    pending: VecDeque<Result<Event, DecodeError>>,
 }
 
 /// What this node's kernel has and can do; the node's name and labels are for the caller to fill in. Asks without an engine,
@@ -70,6 +81,10 @@ impl Engine {
             in_force: BTreeMap::new(),
             users: BTreeMap::new(),
             attaches: BTreeMap::new(),
+            broken: BTreeMap::new(),
+            ended: Vec::new(),
+            prober: Prober::default(),
+            pending: VecDeque::new(),
         })
     }
 
@@ -169,7 +184,9 @@ impl Engine {
         let marked = crate::marks::mark_running(&self.started.kernel, &marks);
         note(report, marked.map(drop).map_err(|error| error.to_string()));
         self.attaches.extend(prepared.attaches());
+        let before = self.state.hooks.clone();
         let committed = execute::commit(&mut self.started.kernel, &mut self.state, prepared);
+        note(report, self.take_last_counts(&before).map_err(|error| format!("reading the last counts: {error}")));
         for Failure { hook, error } in &committed.failures {
             let attach = hook.as_ref().map(|specification| &specification.attach);
             let of: BTreeSet<PolicyId> = match attach {
@@ -184,6 +201,7 @@ impl Engine {
             }
         }
         self.users = users;
+        self.attaches.retain(|name, _| self.state.hooks.contains_key(name));
         if committed.failures.is_empty() {
             let removed = self.started.kernel.remove_strays();
             note(report, removed.map_err(|error| format!("removing what nothing refers to: {error}")));
@@ -214,35 +232,59 @@ impl Engine {
 
     /// Takes at most `limit` events that are there now. A record that cannot be decoded is an error in its place.
     pub fn poll_events(&mut self, limit: usize) -> Vec<Result<Event, DecodeError>> {
-        let Self { ring, memory, .. } = self;
-        std::iter::from_fn(|| ring.next(memory)).take(limit).collect()
+        let Self { ring, memory, prober, pending, .. } = self;
+        let mut events: Vec<_> = pending.drain(..limit.min(pending.len())).collect();
+        let rest = std::iter::from_fn(|| ring.next(memory)).take(limit - events.len());
+        events.extend(rest.filter_map(|event| prober.take(event)));
+        events
     }
 
-    /// What the programs have counted.
-    pub fn counters(&self) -> std::io::Result<Counters> {
+    /// What the programs have counted. Generations that have ended since the last time come first, with what they had
+    /// counted in the end; each is told once.
+    pub fn counters(&mut self) -> std::io::Result<Counters> {
         let mut counted = self.started.kernel.counted()?;
+        let mut rules = Vec::new();
         for (name, installed) in &self.state.hooks {
             let Some(instance) = self.started.kernel.instances.get(name) else { continue };
-            let Some(legend) = self.memory.legend(installed.identity.number, installed.head.generation) else {
+            rules.extend(self.rules_counted(installed, instance)?);
+        }
+        counted.rules = std::mem::take(&mut self.ended);
+        counted.rules.extend(rules);
+        Ok(counted)
+    }
+
+    /// The rules of the slot that `installed` names.
+    fn rules_counted(&self, installed: &Installed, instance: &Instance) -> std::io::Result<Vec<CountedRule>> {
+        let Installed { identity, head, digest: _ } = installed;
+        let Some(legend) = self.memory.legend(identity.number, head.generation) else { return Ok(Vec::new()) };
+        let counted = |(number, rule): (&u32, &Rule)| {
+            let counts = counters::rule_counts(instance, Slot::from_index(head.slot), *number)?;
+            Ok(CountedRule { rule: rule.clone(), generation: legend.generation, counts })
+        };
+        legend.rules.iter().map(counted).collect()
+    }
+
+    /// Keeps what generations that have just ended have counted: nothing counts for them any more.
+    fn take_last_counts(&mut self, before: &BTreeMap<String, Installed>) -> std::io::Result<()> {
+        let removed = std::mem::take(&mut self.started.kernel.removed);
+        for (name, old) in before {
+            let now = self.state.hooks.get(name);
+            if now.is_some_and(|now| now.head.slot == old.head.slot) {
                 continue;
-            };
-            for (number, rule) in &legend.rules {
-                let counts = counters::rule_counts(instance, Slot::from_index(installed.head.slot), *number)?;
-                counted.rules.push(CountedRule { rule: rule.clone(), generation: legend.generation, counts });
+            }
+            if let Some(instance) = self.started.kernel.instances.get(name).or_else(|| removed.get(name)) {
+                let counted = self.rules_counted(old, instance)?;
+                self.ended.extend(counted.into_iter().filter(|counted| counted.counts != RuleCounts::default()));
             }
         }
-        Ok(counted)
+        Ok(())
     }
 
     /// Reads back everything that is claimed: links and their programs, heads, rows.
     pub fn verify(&self) -> Verification {
         let mut verification = Verification::default();
         for (name, installed) in &self.state.hooks {
-            let wrong = match self.started.kernel.instances.get(name) {
-                Some(instance) => instance.check(installed),
-                None => Some("it is not loaded".to_owned()),
-            };
-            if let Some(wrong) = wrong {
+            if let Some(wrong) = self.read_back(name, installed) {
                 let users = self.attaches.get(name).and_then(|attach| self.users.get(attach));
                 let policies = users.cloned().unwrap_or_default();
                 verification.tampered.push(Tampered { hook: name.clone(), what: wrong, policies });
@@ -252,18 +294,21 @@ impl Engine {
         verification
     }
 
-    /// Forgets what [`Self::verify`] finds to be changed, so that the next [`Self::apply`] makes it anew.
+    /// Forgets what [`Self::verify`] finds to be changed or the last [`Self::probe`] found not to work, so that the next
+    /// [`Self::apply`] makes it anew.
     pub fn repair(&mut self) {
-        for Tampered { hook, what, policies: _ } in self.verify().tampered {
-            tracing::warn!(hook, what, "a hook instance is made anew");
-            self.state.hooks.remove(&hook);
+        let tampered = self.verify().tampered.into_iter().map(|Tampered { hook, what, policies: _ }| (hook, what));
+        for (hook, what) in std::mem::take(&mut self.broken).into_iter().chain(tampered) {
+            if self.state.hooks.remove(&hook).is_some() {
+                tracing::warn!(hook, what, "a hook instance is made anew");
+            }
         }
     }
 
     /// Detaches and unpins everything, and forgets.
     pub fn detach_all(self) -> std::io::Result<()> {
-        let Self { started, options, ring, .. } = self;
-        drop(ring);
+        let Self { started, options, ring, prober, .. } = self;
+        drop((ring, prober));
         let Started { kernel, btf: _, found: _, lock } = started;
         let result = kernel.pins.remove_all();
         drop(lock);

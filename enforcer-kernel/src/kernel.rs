@@ -116,6 +116,8 @@ pub struct Kernel {
     pub(crate) shared: BTreeMap<&'static str, Map>,
     /// Loaded hook instances, by name.
     pub(crate) instances: BTreeMap<String, Instance>,
+    /// Instances that have been detached and whose last counts nobody has taken yet.
+    pub(crate) removed: BTreeMap<String, Instance>,
 }
 
 impl Kernel {
@@ -333,7 +335,9 @@ impl KernelOps for Kernel {
     fn remove(&mut self, identity: &Identity) -> Result<(), OpError> {
         let directory = self.pins.directory(Kind::Hook, &identity.name);
         pins::remove_directory(&directory).map_err(OpError::io(format!("removing {}", directory.display())))?;
-        self.instances.remove(&identity.name);
+        if let Some(instance) = self.instances.remove(&identity.name) {
+            self.removed.insert(identity.name.clone(), instance);
+        }
         Ok(())
     }
 

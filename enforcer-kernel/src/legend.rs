@@ -78,6 +78,9 @@ pub struct Legend {
     pub attach: String,
     /// By number.
     pub rules: BTreeMap<u32, Rule>,
+    /// The rule of the agent's own probes.
+    #[serde(default)]
+    pub probe: Option<u32>,
 }
 
 /// What is kept of the engine across restarts.

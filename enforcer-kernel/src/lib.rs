@@ -23,6 +23,7 @@ pub mod ops;
 pub mod pins;
 pub mod place;
 mod planning;
+pub mod probe;
 pub mod report;
 pub mod ring;
 pub mod rows;
@@ -31,6 +32,7 @@ pub mod start;
 pub mod sys;
 
 pub use engine::{Engine, Tampered, Verification, facts};
+pub use probe::{Checked, Liveness};
 pub use report::{ApplyReport, HookReport, PolicyReport, Reason, Trouble};
 pub use scope::ScopeSnapshot;
 pub use start::{Options, StartError};

@@ -207,8 +207,13 @@ fn compile_all(
             refused.insert(hook.policy.id.clone());
         }
         let identity = compiled.specification.identity(site.base_digest);
-        let legend =
-            Legend { hook: identity.number, generation: 0, attach: attach.to_string(), rules: compiled.legend };
+        let legend = Legend {
+            hook: identity.number,
+            generation: 0,
+            attach: attach.to_string(),
+            rules: compiled.legend,
+            probe: compiled.probe,
+        };
         planned.legends.insert(identity.name.clone(), legend);
         let hook = DesiredHook { identity, specification: compiled.specification, rows: compiled.rows };
         planned.desired.hooks.push(hook);

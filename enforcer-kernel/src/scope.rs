@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use stockade_enforcer_common::head::{CLASS_HOST, CLASS_UNKNOWN_POD};
+use stockade_enforcer_common::head::{CLASS_HOST, CLASS_PROBE, CLASS_UNKNOWN_POD, PROBE_CGROUP};
 use stockade_policy::ir::{PodScope, PolicyId, PolicyKind, Scope};
 
 /// Who is on the node at one moment.
@@ -67,7 +67,10 @@ pub struct Classes {
 }
 
 /// The first number for pods that are known.
-const FIRST: u32 = CLASS_UNKNOWN_POD + 1;
+const FIRST: u32 = CLASS_PROBE + 1;
+
+/// What applies to the class of probes: no policy's key.
+pub(crate) const PROBE_MEMBER: &str = "probe";
 
 impl Classes {
     /// The class with these members; a new one gets the lowest number that is free.
@@ -84,7 +87,7 @@ impl Classes {
 
     /// Forgets the classes that are not in `used`.
     pub fn retain(&mut self, used: &BTreeSet<u32>) {
-        self.numbers.retain(|number, _| used.contains(number));
+        self.numbers.retain(|number, _| *number >= FIRST && used.contains(number));
     }
 
     /// Every numbered class.
@@ -117,6 +120,8 @@ pub fn assign(snapshot: &ScopeSnapshot, policies: &[(String, &Scope)], classes: 
     let mut assignment = Assignment::default();
     assignment.classes.insert(CLASS_HOST, members(&applies_to_host));
     assignment.classes.insert(CLASS_UNKNOWN_POD, members(&could_apply_to_a_pod));
+    assignment.classes.insert(CLASS_PROBE, Members::from([PROBE_MEMBER.to_owned()]));
+    assignment.cgroups.insert(PROBE_CGROUP, CLASS_PROBE);
     for root in &snapshot.pod_roots {
         assignment.cgroups.insert(*root, CLASS_UNKNOWN_POD);
     }
@@ -224,12 +229,12 @@ mod tests {
     fn a_class_keeps_its_number_and_a_number_its_meaning() {
         let mut classes = Classes::default();
         let set = |names: &[&str]| -> Members { names.iter().map(|name| (*name).to_owned()).collect() };
-        assert_eq!(classes.number(&set(&["a"])), 2);
-        assert_eq!(classes.number(&set(&["b"])), 3);
-        assert_eq!(classes.number(&set(&["a"])), 2);
-        classes.retain(&BTreeSet::from([3]));
-        assert_eq!(classes.number(&set(&["c"])), 2, "a number that nobody uses is used again");
-        assert_eq!(classes.number(&set(&["b"])), 3);
+        assert_eq!(classes.number(&set(&["a"])), 3);
+        assert_eq!(classes.number(&set(&["b"])), 4);
+        assert_eq!(classes.number(&set(&["a"])), 3);
+        classes.retain(&BTreeSet::from([4]));
+        assert_eq!(classes.number(&set(&["c"])), 3, "a number that nobody uses is used again");
+        assert_eq!(classes.number(&set(&["b"])), 4);
     }
 
     #[test]

@@ -161,8 +161,16 @@ pub fn start(options: &Options) -> Result<Started, StartError> {
         pins.empty().map_err(OpError::io("removing what an unfinished start has left"))?;
     }
     let shared = shared_maps(&object, &shared_directory, entries)?;
-    let mut kernel =
-        Kernel { pins, object, offsets, base_digest, shared_directory, shared, instances: BTreeMap::new() };
+    let mut kernel = Kernel {
+        pins,
+        object,
+        offsets,
+        base_digest,
+        shared_directory,
+        shared,
+        instances: BTreeMap::new(),
+        removed: BTreeMap::new(),
+    };
     let adopted_base = is_complete(&base);
     if !adopted_base {
         make_base(&kernel, &base)?;

@@ -1,6 +1,6 @@
 //! `bpf(2)`, `perf_event_open(2)` and the two ioctls of it: what aya lacks or hides.
 //!
-//! The only file of the host side with `unsafe` in it. Each call hands the kernel an attribute block that lives on this
+//! With `probe`, the only files of the host side with `unsafe` in them. Each call hands the kernel an attribute block that lives on this
 //! stack frame, and pointers to slices whose lengths [`crate::map::Map`] has checked against the map's own sizes.
 #![allow(unsafe_code, reason = "system calls; each use carries its argument")]
 

@@ -3,6 +3,8 @@
 
 mod guest;
 
+use std::time::{Duration, Instant};
+
 use guest::*;
 use serde_json::json;
 use stockade_enforcer_kernel::event::{Value, Verdict};
@@ -36,8 +38,9 @@ fn a_forbidden_open_is_refused_in_its_namespace_and_nowhere_else() {
     assert_allowed(&other.run("cat /tmp/guarded/file"));
     assert_allowed(&run_on_host("cat /tmp/guarded/file"));
     assert_eq!(std::fs::read("/tmp/guarded/file").unwrap(), b"secret");
-    engine.detach_all().unwrap();
+    apply(&mut engine, &[], &snapshot);
     assert_allowed(&shop.run("cat /tmp/guarded/file"));
+    finish(engine);
 }
 
 #[test]
@@ -66,7 +69,7 @@ fn the_event_says_who_what_and_which_rule() {
     let counted = engine.counters().unwrap();
     let counts = counted.rules.iter().find(|counted| counted.rule.policy == "guard").unwrap().counts;
     assert!(counts.denied >= 1 && counts.would_deny == 0, "{counts:?}");
-    engine.detach_all().unwrap();
+    finish(engine);
 }
 
 #[test]
@@ -92,7 +95,35 @@ fn in_monitor_mode_the_operation_goes_through_and_is_counted() {
     assert!(counts.would_deny >= 1 && counts.denied == 0, "{counts:?}");
     apply(&mut engine, &[document("enforce", 2)], &snapshot(&[&shop]));
     assert_denied(&shop.run("cat /tmp/guarded/file"));
-    engine.detach_all().unwrap();
+    finish(engine);
+}
+
+#[test]
+fn what_was_counted_before_an_edit_is_not_lost() {
+    if !in_guest() {
+        return;
+    }
+    guarded_file();
+    let mut engine = fresh_engine();
+    let shop = TestPod::new("shop", "web");
+    let snapshot = snapshot(&[&shop]);
+    // The third needs another program.
+    let mut postfix = guard(&["/tmp/guarded"]);
+    postfix["selectors"][0]["matchArgs"][0] = json!({"index": 0, "operator": "Postfix", "values": ["/guarded/file"]});
+    let hooks = [guard(&["/tmp/guarded"]), guard(&["/tmp/guarded", "/tmp/more"]), postfix];
+    for (generation, hook) in (1..).zip(&hooks) {
+        apply(&mut engine, &[namespaced("shop", "guard", generation, hook)], &snapshot);
+        for _ in 0..generation {
+            assert_denied(&shop.run("cat /tmp/guarded/file"));
+        }
+    }
+    let denied = |engine: &mut Engine| -> Vec<(i64, u64)> {
+        let rules = engine.counters().unwrap().rules;
+        rules.iter().map(|counted| (counted.rule.generation, counted.counts.denied)).collect()
+    };
+    assert_eq!(denied(&mut engine), [(1, 1), (2, 2), (3, 3)]);
+    assert_eq!(denied(&mut engine), [(3, 3)], "each is told once");
+    finish(engine);
 }
 
 #[test]
@@ -102,7 +133,7 @@ fn a_second_enforcer_refuses_to_start() {
     }
     let engine = fresh_engine();
     assert!(matches!(Engine::start(options()), Err(StartError::AlreadyRunning(_))));
-    engine.detach_all().unwrap();
+    finish(engine);
 }
 
 #[test]
@@ -110,21 +141,28 @@ fn detaching_leaves_nothing_behind() {
     if !in_guest() {
         return;
     }
-    let before = objects();
+    fresh_engine().detach_all().unwrap();
+    let before = settled_objects();
     let mut engine = fresh_engine();
     let shop = TestPod::new("shop", "web");
     apply(&mut engine, &[namespaced("shop", "guard", 1, &guard(&["/tmp/guarded"]))], &snapshot(&[&shop]));
     assert_ne!(objects(), before);
     engine.detach_all().unwrap();
     assert!(!std::path::Path::new("/sys/fs/bpf/stockade").exists());
-    // The kernel frees what nobody holds after a grace period.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    let more = |now: [usize; 3]| now.iter().zip(&before).any(|(now, before)| now > before);
-    // What an earlier test had may still have been there when it was counted.
-    while more(objects()) {
-        assert!(std::time::Instant::now() < deadline, "left: {:?}, before: {before:?}", objects());
-        std::thread::yield_now();
+    assert_eq!(settled_objects(), before);
+}
+
+/// How many there are once that changes no more: the kernel frees what nobody holds after a grace period.
+fn settled_objects() -> [usize; 3] {
+    let (mut last, mut since) = (objects(), Instant::now());
+    while since.elapsed() < Duration::from_secs(3) {
+        std::thread::sleep(Duration::from_millis(100));
+        let now = objects();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
     }
+    last
 }
 
 /// How many programs, maps and links the kernel has.

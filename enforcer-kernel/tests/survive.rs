@@ -43,8 +43,8 @@ fn edits_under_load_let_nothing_through() {
     let (shop, other) = (TestPod::new("shop", "web"), TestPod::new("other", "web"));
     let snapshot = snapshot(&[&shop, &other]);
     apply(&mut engine, &[version(1)], &snapshot);
-    let mut inside = Helper::hammer("/tmp/guarded/file", &shop.container(), u64::MAX);
-    let mut beside = Helper::hammer("/tmp/guarded/file", &other.container(), u64::MAX);
+    let mut inside = Helper::hammer("/tmp/guarded/file", &shop.container(), 0);
+    let mut beside = Helper::hammer("/tmp/guarded/file", &other.container(), 0);
     for generation in 2..=20 {
         apply(&mut engine, &[version(generation)], &snapshot);
         engine.poll_events(4096);
@@ -55,7 +55,7 @@ fn edits_under_load_let_nothing_through() {
     assert_eq!((beside.refused, beside.failed), (0, 0), "{beside:?}");
     assert!(inside.refused > 100 && beside.allowed > 100, "{inside:?} {beside:?}");
     assert_eq!(pinned("hook-").len(), 1, "instances that were replaced are gone");
-    engine.detach_all().unwrap();
+    finish(engine);
 }
 
 /// An agent that applies versions of the policy until it is killed.
@@ -83,12 +83,12 @@ fn an_agent_killed_at_any_point_leaves_the_old_or_the_new_version_in_force() {
     }
     guarded_file();
     go();
-    fresh_engine().detach_all().unwrap();
+    finish(fresh_engine());
     let shop = TestPod::new("shop", "web");
     let start = || Helper::start("agent", None, &[("STOCKADE_AGENT", "1".to_owned())]);
     let mut first = start();
     first.line("applied 1");
-    let mut inside = Helper::hammer("/tmp/guarded/file", &shop.container(), u64::MAX);
+    let mut inside = Helper::hammer("/tmp/guarded/file", &shop.container(), 0);
     first.kill();
     // Delays that are spread over the time that an apply takes, so that every step of it is hit.
     for round in 0..12_u64 {
@@ -116,7 +116,7 @@ fn an_agent_killed_at_any_point_leaves_the_old_or_the_new_version_in_force() {
     }
     assert_eq!(engine.verify(), stockade_enforcer_kernel::Verification::default());
     assert_denied(&shop.run("cat /tmp/guarded/file"));
-    engine.detach_all().unwrap();
+    finish(engine);
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn what_is_adopted_is_what_was_there() {
     apply(&mut engine, &[version(1)], &snapshot);
     let after = (pinned("hook-"), engine.counters().unwrap().rules[0].generation);
     assert_eq!(before, after, "the same program and the same generation go on");
-    engine.detach_all().unwrap();
+    finish(engine);
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn another_object_replaces_the_base_and_the_hooks_without_a_gap() {
     apply(&mut engine, &[version(1)], &snapshot);
     let before = (pinned("hook-"), pinned("base-"), pinned("maps-"));
     drop(engine);
-    let mut inside = Helper::hammer("/tmp/guarded/file", &shop.container(), u64::MAX);
+    let mut inside = Helper::hammer("/tmp/guarded/file", &shop.container(), 0);
     // An upgrade: other bytes, here behind the end of the object.
     let mut object = object();
     object.extend_from_slice(b"another build");
@@ -201,5 +201,5 @@ fn what_somebody_changes_is_found() {
     apply(&mut engine, std::slice::from_ref(&policy), &snapshot);
     assert_eq!(engine.verify(), stockade_enforcer_kernel::Verification::default());
     assert_denied(&shop.run("cat /tmp/guarded/file"));
-    engine.detach_all().unwrap();
+    finish(engine);
 }

@@ -118,7 +118,7 @@ impl<K: Kernel> Agent<K> {
         };
         let intact = match &self.integrity.base {
             Some(trouble) => (ConditionStatus::False, trouble.reason, trouble.message.clone()),
-            None if self.integrity.tampered.is_empty() => whole(counts),
+            None if self.integrity.tampered.is_empty() => whole(counts, &self.integrity),
             None => {
                 let what: Vec<_> = self.integrity.tampered.values().map(String::as_str).collect();
                 (ConditionStatus::False, Reason::Tampered, what.join("; "))
@@ -160,14 +160,15 @@ fn kernel_supported(features: &[String], lsm: &[String]) -> (ConditionStatus, Re
 const TABLES: [&str; 2] = ["process_full", "binary_full"];
 
 /// Whether anything was lost for want of room: in orders of magnitude, because nothing is written when a counter moves.
-fn whole(counts: &Counts) -> (ConditionStatus, Reason, String) {
+fn whole(counts: &Counts, integrity: &Integrity) -> (ConditionStatus, Reason, String) {
     let lost = |place: &str| counts.errors.get(place).copied().unwrap_or_default();
     let described = |place: &str| format!("{place}: {}", magnitude(lost(place)));
     let full: Vec<String> = TABLES.into_iter().filter(|table| lost(table) > 0).map(described).collect();
     if !full.is_empty() {
         return (ConditionStatus::False, Reason::TableFull, full.join(", "));
     }
-    let mut message = "what was read back is what was written".to_owned();
+    let Integrity { probed, read_back, .. } = integrity;
+    let mut message = format!("hooks that answered a probe: {probed}; that were read back as written: {read_back}");
     if counts.events_lost > 0 {
         message = format!("{message}; events lost because the ring was full: {}", magnitude(counts.events_lost));
     }
@@ -201,11 +202,12 @@ mod tests {
 
     #[test]
     fn a_full_table_is_a_condition_and_lost_events_are_said_in_orders_of_magnitude() {
+        let integrity = Integrity { probed: 2, read_back: 1, ..Integrity::default() };
         let mut counts = Counts { events_lost: 4321, ..Counts::default() };
-        let (status, _, message) = whole(&counts);
+        let (status, _, message) = whole(&counts, &integrity);
         assert_eq!(status, ConditionStatus::True);
-        assert!(message.ends_with("1000+"), "{message}");
+        assert!(message.contains("probe: 2;") && message.ends_with("1000+"), "{message}");
         counts.errors.insert("process_full".into(), 7);
-        assert_eq!(whole(&counts), (ConditionStatus::False, Reason::TableFull, "process_full: 1+".into()));
+        assert_eq!(whole(&counts, &integrity), (ConditionStatus::False, Reason::TableFull, "process_full: 1+".into()));
     }
 }

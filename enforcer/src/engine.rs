@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use stockade_crds::node_policy_state::{HookEntry, hook_signature};
 use stockade_crds::{NodeFactsStatus, Reason, Strength};
+use stockade_enforcer_kernel::Checked;
 use stockade_enforcer_kernel::engine::{self, Engine};
 use stockade_enforcer_kernel::event::{DecodeError, Event};
 use stockade_enforcer_kernel::report::{self, HookReport, PolicyReport};
@@ -185,6 +186,19 @@ impl Kernel for Node {
                 for tampered in &found.tampered {
                     tracing::error!(hook = tampered.hook, what = tampered.what, "a hook is not what was put there");
                 }
+                for hook in engine.probe() {
+                    let count = match hook.checked {
+                        Checked::Probed => &mut integrity.probed,
+                        Checked::ReadBack(_) => &mut integrity.read_back,
+                    };
+                    *count += 1;
+                    let Some(wrong) = hook.wrong else { continue };
+                    self.tampered = true;
+                    tracing::error!(hook = hook.attach, what = wrong, "a hook does not work");
+                    for policy in &hook.policies {
+                        integrity.tampered.entry(policy.clone()).or_insert_with(|| format!("{}: {wrong}", hook.attach));
+                    }
+                }
                 integrity
             }
             Err(why) => Integrity { base: Some(why), ..Integrity::default() },
@@ -199,7 +213,7 @@ impl Kernel for Node {
 
 impl Node {
     fn count(&mut self) {
-        if let State::Running(engine) = &self.state {
+        if let State::Running(engine) = &mut self.state {
             match engine.counters() {
                 Ok(counters) => self.totals.add(&counters),
                 Err(error) => tracing::warn!(%error, "the counters could not be read"),

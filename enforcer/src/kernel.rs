@@ -25,6 +25,10 @@ pub struct Integrity {
     pub tampered: BTreeMap<PolicyId, String>,
     /// What is wrong with the base: process tracking, shared tables, the ring.
     pub base: Option<Trouble>,
+    /// Hooks that were checked by an operation of the agent's own.
+    pub probed: usize,
+    /// Hooks for which there is none: what is in the kernel was read back.
+    pub read_back: usize,
 }
 
 /// Numbers that the kernel has counted since they were reset, which only a new load does.

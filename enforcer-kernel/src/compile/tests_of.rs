@@ -10,6 +10,8 @@ use stockade_policy::ir::{
 
 use super::fields::Field;
 use super::{Context, PlacedHook};
+use crate::probe::PROBE_ERRNO;
+use crate::scope::PROBE_MEMBER;
 
 /// What a rule asks of a value: membership in a set, or the contrary.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,6 +125,21 @@ pub(super) fn rules(hook: &PlacedHook<'_>, positions: &[u32], field: Field, cont
         }
     };
     numbered.map(rule).collect()
+}
+
+/// The rule of the agent's own probes: it asks nothing of an event but the scope.
+pub(super) fn probe(number: u32, can_deny: bool) -> CompiledRule {
+    CompiledRule {
+        number,
+        selector: 0,
+        policy: PROBE_MEMBER.to_owned(),
+        tests: Vec::new(),
+        deny: can_deny.then_some(PROBE_ERRNO),
+        signal: None,
+        post: true,
+        monitor: false,
+        fault_deny: false,
+    }
 }
 
 fn tests(selector: &Selector, positions: &[u32], context: &Context) -> Vec<(u32, Test)> {

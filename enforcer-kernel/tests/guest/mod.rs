@@ -44,14 +44,24 @@ pub fn options() -> Options {
     Options { state_dir: PathBuf::from("/tmp/stockade-state"), processes: 4096, ..Options::new(object()) }
 }
 
-/// An engine on a node where nothing is left of an earlier test.
+/// An engine on a node where no hook and no event is left of an earlier test. Process tracking goes on, as it does from
+/// agent to agent: loading its programs is most of a test's time.
 pub fn fresh_engine() -> Engine {
     let mut engine = start_engine();
-    if engine.found().adopted_base {
-        engine.detach_all().unwrap();
-        engine = start_engine();
-    }
+    remove_hooks(&mut engine);
+    while !engine.poll_events(4096).is_empty() {}
     engine
+}
+
+fn remove_hooks(engine: &mut Engine) {
+    let report = engine.apply(&[], &ScopeSnapshot::default());
+    assert!(report.trouble.is_empty(), "{report:#?}");
+    assert!(pinned("hook-").is_empty(), "{:?}", pinned("hook-"));
+}
+
+/// The end of a test: no hook is left.
+pub fn finish(mut engine: Engine) {
+    remove_hooks(&mut engine);
 }
 
 pub fn start_engine() -> Engine {
@@ -297,14 +307,22 @@ impl Helper {
     /// The rest of the next line that begins with `prefix`.
     #[track_caller]
     pub fn line(&mut self, prefix: &str) -> String {
+        let Some(line) = self.line_or_end(prefix) else {
+            panic!("the helper ended ({:?}) before it said {prefix}", self.child.wait());
+        };
+        line
+    }
+
+    /// The same; `None` when the helper ends before.
+    pub fn line_or_end(&mut self, prefix: &str) -> Option<String> {
         let mut line = String::new();
-        loop {
-            line.clear();
-            assert_ne!(self.output.read_line(&mut line).unwrap(), 0, "the helper ended before it said {prefix}");
+        while self.output.read_line(&mut line).unwrap() != 0 {
             if let Some(rest) = line.trim().strip_prefix(prefix) {
-                return rest.trim().to_owned();
+                return Some(rest.trim().to_owned());
             }
+            line.clear();
         }
+        None
     }
 
     /// As the kernel's out-of-memory killer would: no chance to clean up.
@@ -321,16 +339,16 @@ impl Drop for Helper {
     }
 }
 
-/// Tries to open `STOCKADE_HAMMER` until the file `STOCKADE_STOP` is there or `STOCKADE_CALLS` are made, then says how
+/// Tries to open `STOCKADE_HAMMER` until `STOCKADE_CALLS` are made and the file `STOCKADE_STOP` is there, then says how
 /// often it was allowed, refused, and failed otherwise.
 pub fn hammer() {
     let Some(target) = std::env::var_os("STOCKADE_HAMMER") else { return };
     let stop = std::env::var_os("STOCKADE_STOP").map(PathBuf::from);
-    let limit: u64 = std::env::var("STOCKADE_CALLS").ok().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX);
+    let least: u64 = std::env::var("STOCKADE_CALLS").ok().and_then(|text| text.parse().ok()).unwrap_or_default();
     let mut counts = [0_u64; 3];
     // On a line of its own: the test harness has begun one with the test's name.
     println!("\nhammering");
-    while counts.iter().sum::<u64>() < limit {
+    loop {
         let result = fs::File::open(&target);
         let which = match result {
             Ok(_) => 0,
@@ -339,7 +357,7 @@ pub fn hammer() {
         };
         counts[which] += 1;
         let calls: u64 = counts.iter().sum();
-        if calls.is_multiple_of(64) && stop.as_ref().is_some_and(|stop| stop.exists()) {
+        if calls >= least && calls.is_multiple_of(64) && stop.as_ref().is_none_or(|stop| stop.exists()) {
             break;
         }
     }

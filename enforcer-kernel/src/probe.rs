@@ -1,0 +1,135 @@
+//! Liveness: an operation of the agent's own, in a scope made for it, that a hook must see, count and report, and refuse
+//! where it can refuse.
+//!
+//! Each hook instance has one more rule, which applies to the class of the probe's process alone and asks nothing of an
+//! event. So a probe goes the whole way of a verdict (attachment, head, scope, rows, effect, ring) and touches no policy. The
+//! process is put into that class by its record; in no other way can anybody come into it.
+
+mod operations;
+mod process;
+
+use std::collections::BTreeSet;
+
+use stockade_enforcer_common::head::{CLASS_PROBE, PROBE_CGROUP};
+use stockade_enforcer_common::name::shared_map;
+use stockade_enforcer_common::process::ProcessRecord;
+use stockade_policy::ir::PolicyId;
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::event::{DecodeError, Event};
+use crate::instance::Attach;
+use crate::kernel::Kernel;
+use crate::ops::OpError;
+use operations::Operation;
+use process::Process;
+
+/// What probes are refused with: an error that none of their operations has for another reason.
+pub const PROBE_ERRNO: u16 = 55;
+
+/// What is known of a hook instance that is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Liveness {
+    /// Which.
+    pub hook: String,
+    /// Where it is attached.
+    pub attach: String,
+    /// Whose rules are there.
+    pub policies: BTreeSet<PolicyId>,
+    /// How it was checked.
+    pub checked: Checked,
+    /// What the check found; `None`: it works.
+    pub wrong: Option<String>,
+}
+
+/// How a hook instance was checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Checked {
+    /// By an operation of the agent's own.
+    Probed,
+    /// By reading back its link, program and rows, because of this.
+    ReadBack(String),
+}
+
+/// The probe's process, and what was seen of it.
+#[derive(Debug, Default)]
+pub(crate) struct Prober {
+    process: Option<Process>,
+    /// Hooks whose probe has come back as an event, by number.
+    reported: BTreeSet<u32>,
+}
+
+/// What an operation came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Probe {
+    /// It was refused by a probe's rule.
+    pub(crate) refused: bool,
+    /// What it ended with.
+    pub(crate) errno: i32,
+}
+
+impl Prober {
+    /// Why there is no probe for a place, if there is none.
+    pub(crate) fn why_not(attach: &Attach) -> Option<String> {
+        Operation::seen_by(attach).is_none().then(|| format!("no harmless operation is known for {attach}"))
+    }
+
+    /// Has the operation of a place done.
+    pub(crate) fn probe(&mut self, attach: &Attach, kernel: &Kernel) -> Result<Probe, String> {
+        let operation = Operation::seen_by(attach).ok_or_else(|| format!("no operation for {attach}"))?;
+        let process = match &self.process {
+            Some(process) => process,
+            None => {
+                let process = Process::start().map_err(|error| format!("the probe's process: {error}"))?;
+                enter_scope(kernel, process.id()).map_err(|error| error.to_string())?;
+                self.process.insert(process)
+            }
+        };
+        match process.ask(operation) {
+            Ok(errno) => Ok(Probe { refused: errno == i32::from(PROBE_ERRNO), errno }),
+            Err(error) => {
+                // The next one gets another.
+                self.process = None;
+                Err(format!("the probe's process does not answer: {error}"))
+            }
+        }
+    }
+
+    /// Forgets what has come back.
+    pub(crate) fn forget(&mut self) {
+        self.reported.clear();
+    }
+
+    /// Whether a probe of this hook has come back as an event.
+    pub(crate) fn has_reported(&self, hook: u32) -> bool {
+        self.reported.contains(&hook)
+    }
+
+    /// Keeps a probe's event to itself; returns any other.
+    pub(crate) fn take(&mut self, event: Result<Event, DecodeError>) -> Option<Result<Event, DecodeError>> {
+        match &event {
+            Ok(Event::Hook(hook)) if hook.record.class == CLASS_PROBE => {
+                self.reported.insert(hook.record.hook);
+                None
+            }
+            _ => Some(event),
+        }
+    }
+}
+
+/// Puts the process, which waits, into the scope of probes.
+fn enter_scope(kernel: &Kernel, pid: u32) -> Result<(), OpError> {
+    let table = kernel.shared(shared_map::PROCESSES)?;
+    let failed = || OpError::io("looking for the record of the probe's process");
+    for key in table.keys().map_err(failed())? {
+        let record = table.get(&key).map_err(failed())?;
+        let Some(record) = record.and_then(|bytes| ProcessRecord::read_from_bytes(&bytes).ok()) else { continue };
+        if record.id.tgid == pid && record.parent.tgid == std::process::id() {
+            // Nobody else writes it: the process does nothing.
+            let record = ProcessRecord { cgroup: PROBE_CGROUP, scope_cgroup: PROBE_CGROUP, scope: 0, ..record };
+            return table
+                .set(&key, record.as_bytes())
+                .map_err(OpError::io("putting the probe's process into its scope"));
+        }
+    }
+    Err(OpError::Unknown("the record of the probe's process".into()))
+}

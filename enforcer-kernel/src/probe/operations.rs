@@ -1,0 +1,279 @@
+//! Operations that a hook sees and that change nothing, whether they are let through or refused.
+#![allow(unsafe_code, reason = "system calls; see `process`")]
+
+use std::ffi::CStr;
+use std::io;
+
+use crate::instance::Attach;
+
+macro_rules! operations {
+    ($($operation:ident: $call:literal, [$($hook:literal),*];)*) => {
+        /// A harmless operation.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u32)]
+        pub(super) enum Operation {
+            $($operation,)*
+        }
+
+        impl Operation {
+            const ALL: &[Self] = &[$(Self::$operation,)*];
+
+            /// Its system call.
+            fn call(self) -> &'static str {
+                match self { $(Self::$operation => $call,)* }
+            }
+
+            /// The LSM hooks that see it.
+            fn hooks(self) -> &'static [&'static str] {
+                match self { $(Self::$operation => &[$($hook),*],)* }
+            }
+        }
+    };
+}
+
+operations! {
+    Open: "openat", ["file_open"];
+    Read: "read", ["file_permission"];
+    Map: "mmap", ["mmap_addr", "mmap_file"];
+    Protect: "mprotect", ["file_mprotect"];
+    Status: "newfstat", ["inode_getattr"];
+    StatusOf: "newfstatat", ["inode_permission", "inode_follow_link"];
+    ReadLink: "readlinkat", ["inode_readlink"];
+    FileSystem: "fstatfs", ["sb_statfs"];
+    Flags: "fcntl", ["file_fcntl"];
+    Waiting: "ioctl", ["file_ioctl"];
+    Lock: "flock", ["file_lock"];
+    Execute: "execveat", ["bprm_creds_for_exec", "bprm_creds_from_file", "bprm_check_security"];
+    Fork: "fork", ["task_alloc"];
+    Group: "getpgid", ["task_getpgid"];
+    Session: "getsid", ["task_getsid"];
+    JoinGroup: "setpgid", ["task_setpgid"];
+    Nice: "setpriority", ["task_setnice"];
+    Scheduler: "sched_getscheduler", ["task_getscheduler"];
+    SetScheduler: "sched_setscheduler", ["task_setscheduler"];
+    Exists: "kill", ["task_kill"];
+    Name: "prctl", ["task_prctl"];
+    Capabilities: "capget", ["capget"];
+    Socket: "socket", ["socket_create"];
+    Bind: "bind", ["socket_bind"];
+    Connect: "connect", ["socket_connect"];
+    Listen: "listen", ["socket_listen"];
+    Send: "sendto", ["socket_sendmsg"];
+    Receive: "recvfrom", ["socket_recvmsg"];
+    LocalName: "getsockname", ["socket_getsockname"];
+    SocketOption: "getsockopt", ["socket_getsockopt"];
+    Bpf: "bpf", ["bpf"];
+}
+
+impl Operation {
+    /// The operation that a program at this place sees.
+    pub(super) fn seen_by(attach: &Attach) -> Option<Self> {
+        let find = |is: &dyn Fn(Self) -> bool| Self::ALL.iter().copied().find(|operation| is(*operation));
+        match attach {
+            Attach::Lsm(hook) => find(&|operation| operation.hooks().contains(&hook.as_str())),
+            Attach::Tracepoint { subsystem, event } if subsystem == "syscalls" => {
+                let call = event.strip_prefix("sys_enter_").or_else(|| event.strip_prefix("sys_exit_"))?;
+                find(&|operation| operation.call() == call)
+            }
+            Attach::Tracepoint { .. } | Attach::RawTracepoint(_) | Attach::Kprobe(_) => None,
+        }
+    }
+}
+
+/// Bytes of a page.
+pub(super) const PAGE_LENGTH: usize = 4096;
+/// A file and a link that are everywhere.
+const LINK: &CStr = c"/proc/self/exe";
+
+/// What operations need, made before the process is in the scope of probes.
+pub(super) struct Prepared {
+    /// A file that is open for reading.
+    file: libc::c_int,
+    /// A socket that is connected to nothing.
+    socket: libc::c_int,
+    /// A file in memory that may be executed and is no program.
+    program: libc::c_int,
+    /// A page of memory.
+    memory: *mut libc::c_void,
+}
+
+impl Prepared {
+    /// Leaves behind what is the agent's: its descriptors, what it does about signals.
+    pub(super) fn make() -> Self {
+        // SAFETY: system calls whose pointers are to constants. Nothing here uses a descriptor of the agent's afterwards.
+        unsafe {
+            libc::syscall(libc::SYS_close_range, 0, libc::c_uint::MAX, 0);
+            for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+            // Children that are let through are gone at once.
+            libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+            libc::prctl(libc::PR_SET_NAME, c"stockade-probe".as_ptr());
+            let file = libc::open(LINK.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+            let socket = libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
+            let program = libc::memfd_create(c"stockade-probe".as_ptr(), libc::MFD_CLOEXEC);
+            libc::write(program, c"no program".as_ptr().cast(), 10);
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            let memory = libc::mmap(std::ptr::null_mut(), PAGE_LENGTH, libc::PROT_READ, flags, -1, 0);
+            // The agent finds a process by its id, which the record has once the process has forked.
+            fork_for_a_moment();
+            Self { file, socket, program, memory }
+        }
+    }
+}
+
+/// Forks a process that ends at once; the errno if that is refused.
+fn fork_for_a_moment() -> i64 {
+    // SAFETY: the child ends at once, without running anything of the agent's.
+    unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            libc::_exit(0);
+        }
+        i64::from(child)
+    }
+}
+
+/// A socket address of the abstract kind to which nobody listens.
+fn nowhere() -> (libc::sockaddr_un, libc::socklen_t) {
+    const NAME: &[u8] = b"\0stockade-probe-nowhere";
+    // SAFETY: zeros are a valid address.
+    let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    for (place, byte) in address.sun_path.iter_mut().zip(NAME) {
+        *place = byte.cast_signed();
+    }
+    let length = size_of::<libc::sa_family_t>() + NAME.len();
+    (address, length as libc::socklen_t)
+}
+
+/// Does the operation with this number; the errno that it ended with, 0 for success.
+pub(super) fn perform(prepared: &Prepared, operation: u32) -> i32 {
+    let Some(operation) = Operation::ALL.get(operation as usize) else { return libc::ENOSYS };
+    let result = attempt(prepared, *operation);
+    if result < 0 { io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO) } else { 0 }
+}
+
+fn attempt(prepared: &Prepared, operation: Operation) -> i64 {
+    let Prepared { file, socket, program, memory } = *prepared;
+    let null = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: descriptors are this process's own, and pointers are to constants, to this frame or to the prepared page. What
+    // is opened is closed, what is mapped is unmapped.
+    unsafe {
+        match operation {
+            Operation::Open => closed(libc::open(LINK.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC)),
+            Operation::Read => {
+                let mut byte = 0_u8;
+                libc::pread(file, (&raw mut byte).cast(), 1, 0) as i64
+            }
+            Operation::Map => {
+                let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+                let page = libc::mmap(null, PAGE_LENGTH, libc::PROT_NONE, flags, -1, 0);
+                if page == libc::MAP_FAILED { -1 } else { i64::from(libc::munmap(page, PAGE_LENGTH)) }
+            }
+            Operation::Protect => libc::mprotect(memory, PAGE_LENGTH, libc::PROT_READ).into(),
+            Operation::Status => {
+                let mut status: libc::stat = std::mem::zeroed();
+                libc::syscall(libc::SYS_fstat, file, &raw mut status)
+            }
+            Operation::StatusOf => {
+                let mut status: libc::stat = std::mem::zeroed();
+                libc::stat(LINK.as_ptr(), &raw mut status).into()
+            }
+            Operation::ReadLink => {
+                let mut text = [0_u8; 64];
+                libc::syscall(libc::SYS_readlinkat, libc::AT_FDCWD, LINK.as_ptr(), text.as_mut_ptr(), text.len())
+            }
+            Operation::FileSystem => {
+                let mut status: libc::statfs = std::mem::zeroed();
+                libc::fstatfs(file, &raw mut status).into()
+            }
+            Operation::Flags => libc::fcntl(file, libc::F_GETFL).into(),
+            Operation::Waiting => {
+                let mut count: libc::c_int = 0;
+                libc::ioctl(file, libc::FIONREAD, &raw mut count).into()
+            }
+            Operation::Lock => libc::flock(file, libc::LOCK_SH | libc::LOCK_NB).into(),
+            Operation::Execute => {
+                let none: [*const libc::c_char; 1] = [std::ptr::null()];
+                let (path, flags) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
+                libc::syscall(libc::SYS_execveat, program, path, none.as_ptr(), none.as_ptr(), flags)
+            }
+            Operation::Fork => fork_for_a_moment(),
+            Operation::Group => libc::getpgid(libc::getpid()).into(),
+            Operation::Session => libc::getsid(libc::getpid()).into(),
+            Operation::JoinGroup => libc::setpgid(0, 0).into(),
+            Operation::Nice => libc::setpriority(libc::PRIO_PROCESS, 0, 0).into(),
+            Operation::Scheduler => libc::sched_getscheduler(0).into(),
+            Operation::SetScheduler => {
+                let parameter: libc::sched_param = std::mem::zeroed();
+                libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const parameter).into()
+            }
+            Operation::Exists => libc::kill(libc::getpid(), 0).into(),
+            Operation::Name => libc::prctl(libc::PR_GET_DUMPABLE).into(),
+            Operation::Capabilities => {
+                // `struct __user_cap_header_struct` of the third version, and its data.
+                let mut header = [0x2008_0522_u32, 0];
+                let mut data = [0_u32; 6];
+                libc::syscall(libc::SYS_capget, header.as_mut_ptr(), data.as_mut_ptr())
+            }
+            Operation::Socket => closed(libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0)),
+            Operation::Bind | Operation::Connect => {
+                let (address, length) = nowhere();
+                let address = (&raw const address).cast();
+                if operation == Operation::Connect {
+                    libc::connect(socket, address, length).into()
+                } else {
+                    // Of no family: refused by whoever the hooks let it through to.
+                    libc::bind(socket, address, 1).into()
+                }
+            }
+            Operation::Listen => libc::listen(socket, 0).into(),
+            Operation::Send => libc::send(socket, null, 0, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as i64,
+            Operation::Receive => libc::recv(socket, null, 0, libc::MSG_DONTWAIT) as i64,
+            Operation::LocalName => {
+                let (mut address, mut length) = nowhere();
+                libc::getsockname(socket, (&raw mut address).cast(), &raw mut length).into()
+            }
+            Operation::SocketOption => {
+                let (mut kind, mut length): (libc::c_int, libc::socklen_t) = (0, 4);
+                let (level, option) = (libc::SOL_SOCKET, libc::SO_TYPE);
+                libc::getsockopt(socket, level, option, (&raw mut kind).cast(), &raw mut length).into()
+            }
+            Operation::Bpf => {
+                // A command that there is not.
+                let attribute = [0_u64; 4];
+                libc::syscall(libc::SYS_bpf, 0x7fff, attribute.as_ptr(), size_of_val(&attribute))
+            }
+        }
+    }
+}
+
+/// Closes what was opened.
+fn closed(descriptor: libc::c_int) -> i64 {
+    if descriptor >= 0 {
+        // SAFETY: the descriptor is this process's own.
+        unsafe { libc::close(descriptor) };
+    }
+    descriptor.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_is_found_by_its_hook_and_by_its_system_call() {
+        let of = |attach: Attach| Operation::seen_by(&attach);
+        let tracepoint =
+            |subsystem: &str, event: &str| of(Attach::Tracepoint { subsystem: subsystem.into(), event: event.into() });
+        assert_eq!(of(Attach::Lsm("file_open".into())), Some(Operation::Open));
+        assert_eq!(of(Attach::Lsm("bprm_committed_creds".into())), None);
+        assert_eq!(of(Attach::Kprobe("file_open".into())), None);
+        assert_eq!(tracepoint("syscalls", "sys_enter_openat"), Some(Operation::Open));
+        assert_eq!(tracepoint("sched", "sys_enter_openat"), None);
+        for (at, operation) in Operation::ALL.iter().enumerate() {
+            assert_eq!(*operation as usize, at);
+        }
+    }
+}
