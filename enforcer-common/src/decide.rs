@@ -4,11 +4,13 @@
 //! verifier: loops over [`WORDS`] with a constant bound, no recursion, no panics, everything inlined into the hook's shell.
 
 use crate::bits::{EMPTY_VECTOR, MAX_RULES, Vector, WORDS, Words, winners};
-use crate::dimension::{self, Facet, MARK_CHUNKS, NAMESPACE_KINDS};
+use crate::dimension::{self, CHUNK_DOUBT, CHUNK_MASK, CHUNK_MAY, Facet, MARK_CHUNKS, NAMESPACE_KINDS};
 use crate::event::SocketData;
-use crate::head::{Head, NEAR_CLASSES, NEEDS_NAMESPACES, NEEDS_PROCESS, RuleRow};
+use crate::head::{
+    CLASS_PROBE, Head, NEAR_CLASSES, NEEDS_MARKS, NEEDS_NAMESPACES, NEEDS_PROCESS, PROBE_CLASSES, RuleRow,
+};
 use crate::plan::{MAX_ARGS, kind};
-use crate::process::BinaryIds;
+use crate::process::{BinaryIds, Inherited};
 use crate::verifier::opaque;
 
 /// Something could not be read.
@@ -108,8 +110,8 @@ pub trait Event {
     fn kind(&self, arg: u32) -> u32;
     /// The scope class of the process.
     fn class(&self) -> u32;
-    /// The process's inherited bits.
-    fn marks(&mut self) -> Result<[u64; 2], Unreadable>;
+    /// What the process has from its ancestors.
+    fn inherited(&mut self) -> Result<Inherited, Unreadable>;
     /// Which listed values the executable's path matches in a generation of the binary tables.
     fn binary(&mut self, generation: u64, slot: u32) -> Result<BinaryIds, Unreadable>;
     /// Thread group id in the host's pid namespace.
@@ -193,6 +195,11 @@ where
     let mut search = Search { head, tables, work, words: event.words() };
     // Most events end at one of these two, before anything has been written.
     let scope = search.scope(event.class());
+    // The rule of the agent's own probes is in no vector but that of its class, so that others can be empty.
+    if event.class().wrapping_sub(CLASS_PROBE) < PROBE_CLASSES {
+        let any = scope != EMPTY_VECTOR && search.combine(Combine::Start, scope);
+        return if any { Some(tables.conclude(head, search.work, search.words)) } else { None };
+    }
     let binary = search.binary(event);
     if scope == EMPTY_VECTOR || !binary.is_possible() {
         return None;
@@ -273,16 +280,30 @@ impl<'a, T: Tables> Search<'a, T> {
         if !any {
             return true;
         }
-        let Ok([low, high]) = event.marks() else { return self.fault(crate::head::NEEDS_MARKS) };
+        let Ok(inherited) = event.inherited() else { return self.fault(NEEDS_MARKS) };
+        let [low, high] = inherited.marks;
         for chunk in 0..MARK_CHUNKS as u32 {
             if self.uses(event, dimension::marks(chunk)) {
                 let word = if chunk < 8 { low } else { high };
-                if !self.number(dimension::marks(chunk), word >> (8 * (chunk & 7)) & 0xff) {
+                if !self.chunk(dimension::marks(chunk), word >> (8 * (chunk & 7)) & 0xff, inherited.unknown) {
                     return false;
                 }
             }
         }
         true
+    }
+
+    /// A chunk of marks. That a mark is set is known; that it is not set is not, where an ancestor's executable is unknown.
+    #[inline(always)]
+    fn chunk(&mut self, dimension: u32, bits: u64, unknown: bool) -> bool {
+        let mask = self.tables.number(dimension, CHUNK_MASK).unwrap_or(0xff);
+        let bits = bits & u64::from(mask);
+        if unknown && let Some(may) = self.tables.number(dimension, bits | CHUNK_MAY) {
+            let doubtful = self.tables.number(dimension, bits | CHUNK_DOUBT).unwrap_or(EMPTY_VECTOR);
+            self.combine(Combine::Mark, doubtful);
+            return self.narrow(dimension, Some(may));
+        }
+        self.number(dimension, bits)
     }
 
     #[inline(always)]

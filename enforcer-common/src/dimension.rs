@@ -35,6 +35,14 @@ const _: () = assert!(DIMENSIONS <= 256);
 pub const MARK_SLOTS: usize = 128;
 /// Chunks of eight marks.
 pub const MARK_CHUNKS: usize = MARK_SLOTS / 8;
+/// Values of a chunk of marks beyond its eight bits, in NUM. The row of this one is no vector but the bits that any rule of
+/// the hook asks about: the others are masked before the chunk is looked up.
+pub const CHUNK_MASK: u64 = 0x400;
+/// Added to a chunk of a process of whose ancestors an executable is unknown: the rules that may hold all the same. Such
+/// rows are there only where rules ask about executables.
+pub const CHUNK_MAY: u64 = 0x100;
+/// The same: those rules of which it cannot be known.
+pub const CHUNK_DOUBT: u64 = 0x200;
 /// Kinds of namespace.
 pub const NAMESPACE_KINDS: usize = 10;
 

@@ -8,10 +8,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const CLASS_HOST: u32 = 0;
 /// The class of a pod that is not known yet: the strictest set that could apply.
 pub const CLASS_UNKNOWN_POD: u32 = 1;
-/// The class of the process with which the agent probes its own hooks: no policy applies to it.
+/// The first class of the process with which the agent probes its own hooks: no policy applies to it.
 pub const CLASS_PROBE: u32 = 2;
-/// The cgroup that stands for it: no cgroup of the kernel's has this id.
-pub const PROBE_CGROUP: u64 = u64::MAX;
+/// How many there are: an operation that several hooks see is refused by the first, so the others are probed in others.
+pub const PROBE_CLASSES: u32 = 5;
 /// Classes that [`Head::scope_any`] has a bit for.
 pub const DIRECT_CLASSES: u32 = crate::bits::WORDS as u32 * 64;
 

@@ -9,7 +9,9 @@ pub mod shared_map {
     /// Hash: cgroup id → `CgroupRow`.
     pub const CGROUPS: &str = "CGROUPS";
     /// Hash: `MarkKey` → `MarkRow`.
-    pub const MARK_BINARIES: &str = "MARK_BINARIES";
+    pub const MARKS: &str = "MARKS";
+    /// Hash: as PROCESSES → `MarkChange`: written for, and emptied after, each run of the iterator `change_marks`.
+    pub const MARK_CHANGES: &str = "MARK_CHANGES";
     /// Array with one row: `Shared`.
     pub const SHARED: &str = "SHARED";
     /// Ring buffer.
@@ -28,7 +30,8 @@ pub mod shared_map {
         PROCESSES,
         BINARIES,
         CGROUPS,
-        MARK_BINARIES,
+        MARKS,
+        MARK_CHANGES,
         SHARED,
         EVENTS,
         SCRATCH,
@@ -87,6 +90,8 @@ pub mod program {
     pub const BPRM_COMMITTED_CREDS: &str = "bprm_committed";
     /// Iterator `task`: processes older than the agent.
     pub const FIND_PROCESSES: &str = "find_processes";
+    /// Iterator `task`: changes the marks of running processes.
+    pub const CHANGE_MARKS: &str = "change_marks";
     /// Template of LSM hooks; its attach target is chosen at load.
     pub const LSM_HOOK: &str = "lsm_hook";
     /// Template of kprobes.

@@ -78,8 +78,17 @@ pub const PROCESS_FORKED: u32 = 2;
 pub const PROCESS_BINARY_UNKNOWN: u32 = 4;
 /// It is a kernel thread.
 pub const PROCESS_KERNEL: u32 = 8;
-/// Its exit has been reported.
-pub const PROCESS_EXITED: u32 = 16;
+/// Its executable or that of an ancestor is unknown, so whether that was a listed one is too. Inherited.
+pub const PROCESS_LINEAGE_UNKNOWN: u32 = 16;
+
+/// What a process has from its ancestors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Inherited {
+    /// [`ProcessRecord::marks`].
+    pub marks: [u64; 2],
+    /// [`PROCESS_LINEAGE_UNKNOWN`].
+    pub unknown: bool,
+}
 
 impl ProcessRecord {
     /// A record of nothing.
@@ -145,18 +154,41 @@ pub struct Shared {
     pub binary_slot: u32,
     /// Generation of that slot.
     pub binary_generation: u64,
+    /// `MARKS_*`: which rows MARKS has besides those of binaries.
+    pub marks: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
-/// MARK_BINARIES (value): the marks that an exec of a binary sets. Key: [`MarkKey`].
+/// MARKS has rows of pids in the host's pid namespace.
+pub const MARKS_HOST_PIDS: u32 = 1;
+/// MARKS has rows of pids in their own pid namespace.
+pub const MARKS_OWN_PIDS: u32 = 2;
+
+/// MARKS (value): the marks that a process gets. Key: [`MarkKey`].
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct MarkRow {
-    /// Set at the exec of a binary with this id.
+    /// Set at the exec of a binary with this id, or when a process has this pid.
     pub marks: [u64; 2],
 }
 
-/// MARK_BINARIES (key): a dimension of binaries and the id in it.
+/// MARKS (key): a dimension of binaries and the id in it, or one of pids and the pid.
 pub type MarkKey = crate::key::NumKey;
+
+/// MARK_CHANGES (value): what is to be changed of a running process's marks. Key: as in PROCESSES.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct MarkChange {
+    /// Marks that it gets.
+    pub set: [u64; 2],
+    /// Marks that it loses.
+    pub clear: [u64; 2],
+    /// Flags that it gets.
+    pub flags: u32,
+    /// Zero.
+    pub reserved: u32,
+}
 
 /// Id of a listed binary value: FNV-1a over the kind of comparison and its bytes; never 0, which is "none".
 #[must_use]

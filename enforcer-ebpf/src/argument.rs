@@ -18,7 +18,7 @@ use stockade_enforcer_common::decide::{Event, Unreadable};
 use stockade_enforcer_common::dimension::contains;
 use stockade_enforcer_common::event::{ArgHeader, SocketData, arg_status};
 use stockade_enforcer_common::plan::{MAX_ARGS, MAX_CHAIN, flag, kind, source};
-use stockade_enforcer_common::process::{BinaryIds, MAX_PATH, ProcessRecord};
+use stockade_enforcer_common::process::{BinaryIds, Inherited, MAX_PATH, PROCESS_LINEAGE_UNKNOWN, ProcessRecord};
 use stockade_enforcer_common::verifier::opaque;
 
 /// Where a hook's arguments come from.
@@ -226,9 +226,12 @@ impl<S: Source> Event for Happening<S> {
     }
 
     #[inline(always)]
-    fn marks(&mut self) -> Result<[u64; 2], Unreadable> {
+    fn inherited(&mut self) -> Result<Inherited, Unreadable> {
         // SAFETY: a map's value or null.
-        unsafe { self.record.as_ref().map(|record| record.marks).ok_or(Unreadable) }
+        match unsafe { self.record.as_ref() } {
+            Some(record) => Ok(Inherited { marks: record.marks, unknown: record.flags & PROCESS_LINEAGE_UNKNOWN != 0 }),
+            None => Err(Unreadable),
+        }
     }
 
     #[inline(always)]

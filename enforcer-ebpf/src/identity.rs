@@ -1,13 +1,15 @@
 //! The record of the process that an event is of.
 
 use crate::cgroup;
-use crate::map::{PROCESSES, SHARED, address, find};
-use crate::read::{at, pointer, value};
+use crate::map::{MARKS, PROCESSES, SHARED, address, find};
+use crate::read::{self, at, pointer, value};
 use crate::rodata::kernel;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use core::ptr::{read_volatile, write_volatile};
+use stockade_enforcer_common::dimension::{PID_HOST, PID_OWN};
 use stockade_enforcer_common::head::CLASS_HOST;
-use stockade_enforcer_common::process::{ProcessRecord, Shared};
+use stockade_enforcer_common::key::NumKey;
+use stockade_enforcer_common::process::{MARKS_HOST_PIDS, MARKS_OWN_PIDS, MarkRow, ProcessRecord, Shared};
 
 /// `PIDTYPE_TGID` in `signal_struct.pids`.
 const TGID: u64 = 1;
@@ -65,12 +67,51 @@ pub(crate) fn class(record: *mut ProcessRecord) -> u32 {
 /// The process's id, which was not known when it was forked. Only for the record of the current process.
 #[inline(always)]
 pub(crate) fn name_process(record: *mut ProcessRecord) {
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: the record is a map's value; every writer writes the same.
     unsafe {
-        if (*record).id.tgid == 0 {
-            write_volatile(&raw mut (*record).id.tgid, tgid);
+        if read_volatile(&raw const (*record).id.tgid) == 0 {
+            let tgid = bpf_get_current_pid_tgid() >> 32;
+            // First what a policy says of who has this id: another thread that finds the id there judges by it.
+            if shared().marks != 0 {
+                mark_by_id(tgid);
+            }
+            write_volatile(&raw mut (*record).id.tgid, tgid as u32);
         }
+    }
+}
+
+/// Gives the current process the marks of who has its ids. Once for each process, so a function of its own, which the
+/// verifier looks at once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mark_by_id(tgid: u64) -> u64 {
+    let (task, leader) = read::current();
+    let record = record(leader);
+    // SAFETY: a map's value or null.
+    let Some(record) = (unsafe { record.as_mut() }) else { return 1 };
+    let marks = shared().marks;
+    if marks & MARKS_HOST_PIDS != 0 {
+        mark(record, PID_HOST, tgid);
+    }
+    if marks & MARKS_OWN_PIDS != 0
+        && let Some(own) = own_tgid(task)
+    {
+        mark(record, PID_OWN, u64::from(own));
+    }
+    0
+}
+
+/// Sets the marks of a row of MARKS.
+#[inline(always)]
+pub(crate) fn mark(record: &mut ProcessRecord, dimension: u32, id: u64) {
+    if id == 0 {
+        return;
+    }
+    let key = NumKey::new(dimension, id);
+    // SAFETY: the map's values are rows.
+    if let Some(row) = unsafe { find::<MarkRow>(address(&MARKS), (&raw const key).cast()).as_ref() } {
+        let ([low, high], [new_low, new_high]) = (record.marks, row.marks);
+        record.marks = [low | new_low, high | new_high];
     }
 }
 

@@ -9,11 +9,11 @@ use stockade_enforcer_common::bits::{MAX_RULES, Vector};
 use stockade_enforcer_common::counter::{Counter, PLACES, Place};
 use stockade_enforcer_common::head::{Head, RuleCounts, RuleRow};
 use stockade_enforcer_common::key::{NumKey, StrKey64, StrKey256};
-use stockade_enforcer_common::process::{BinaryRow, CgroupRow, MarkRow, ProcessRecord, Shared};
+use stockade_enforcer_common::process::{BinaryRow, CgroupRow, MarkChange, MarkRow, ProcessRecord, Shared};
 
 /// `BPF_F_INNER_MAP`: inner arrays may differ in size.
 const INNER: usize = 1 << 12;
-/// `BPF_F_NO_PREALLOC`: tries cannot be made otherwise.
+/// `BPF_F_NO_PREALLOC`: tries cannot be made otherwise; of others only what they hold costs memory.
 const NO_PREALLOC: usize = 1;
 
 /// The data of an LPM key: its dimension and the text after it.
@@ -28,7 +28,9 @@ pub(crate) static BINARIES: HashMap<u64, BinaryRow, 1024> = HashMap::new();
 #[btf_map]
 pub(crate) static CGROUPS: HashMap<u64, CgroupRow, 4096> = HashMap::new();
 #[btf_map]
-pub(crate) static MARK_BINARIES: HashMap<NumKey, MarkRow, 1024> = HashMap::new();
+pub(crate) static MARKS: HashMap<NumKey, MarkRow, 1024> = HashMap::new();
+#[btf_map]
+pub(crate) static MARK_CHANGES: HashMap<u64, MarkChange, 16384, NO_PREALLOC> = HashMap::new();
 #[btf_map]
 pub(crate) static SHARED: Array<Shared, 1> = Array::new();
 #[btf_map]

@@ -7,7 +7,7 @@ use crate::emit;
 use crate::executable;
 use crate::identity;
 use crate::lsm::Arguments;
-use crate::map::{EVENTS, JUMP, MARK_BINARIES, PROCESSES, address, count, find, store};
+use crate::map::{EVENTS, JUMP, MARK_CHANGES, PROCESSES, address, count, find, store};
 use crate::path::{self, Built};
 use crate::read::{self, at, pointer, value};
 use crate::rodata::kernel;
@@ -27,10 +27,9 @@ use stockade_enforcer_common::dimension::{BINARY_EXACT, BINARY_POSTFIX, BINARY_P
 use stockade_enforcer_common::event::{
     EXEC_ARGS_CUT, EXEC_FORKED, EXEC_FOUND, EXEC_KERNEL, EXEC_PATH_UNKNOWN, ExecEvent, ExitEvent, event_kind,
 };
-use stockade_enforcer_common::key::NumKey;
 use stockade_enforcer_common::process::{
-    BinaryIds, MAX_PATH, MarkRow, PROCESS_BINARY_UNKNOWN, PROCESS_FORKED, PROCESS_FOUND, PROCESS_KERNEL, ProcessId,
-    ProcessRecord,
+    BinaryIds, MAX_PATH, MarkChange, PROCESS_BINARY_UNKNOWN, PROCESS_FORKED, PROCESS_FOUND, PROCESS_KERNEL,
+    PROCESS_LINEAGE_UNKNOWN, ProcessId, ProcessRecord,
 };
 use stockade_enforcer_common::verifier::opaque;
 
@@ -74,7 +73,8 @@ fn fork(child: u64) {
         copy_id(&raw const (*parent).image, &raw mut record.parent_image);
         record.id = ProcessId { start_ns: bpf_ktime_get_boot_ns(), tgid: 0, reserved: 0 };
         record.own_tgid = 0;
-        record.flags = record.flags & (PROCESS_BINARY_UNKNOWN | PROCESS_KERNEL) | PROCESS_FORKED;
+        record.flags =
+            record.flags & (PROCESS_BINARY_UNKNOWN | PROCESS_LINEAGE_UNKNOWN | PROCESS_KERNEL) | PROCESS_FORKED;
     }
 }
 
@@ -180,13 +180,15 @@ fn exec(scratch: *mut Scratch, task: u64, leader: u64, bprm: u64, path: Built) {
     }
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let binary = executable::store_path(User::Task, task, path);
+    identity::name_process(record);
     // SAFETY: a map's value; nobody but this task, now alone in its process, uses it.
     let record = unsafe { &mut *record };
     let previous = ProcessId { tgid, ..record.id };
     // SAFETY: no arguments.
     record.id = ProcessId { start_ns: unsafe { bpf_ktime_get_boot_ns() }, tgid, reserved: 0 };
     record.image = record.id;
-    record.flags = if binary == 0 { PROCESS_BINARY_UNKNOWN } else { 0 };
+    record.flags = record.flags & PROCESS_LINEAGE_UNKNOWN
+        | if binary == 0 { PROCESS_BINARY_UNKNOWN | PROCESS_LINEAGE_UNKNOWN } else { 0 };
     enter(record, task);
     credentials(record, task);
     set_binary(record, scratch, binary);
@@ -267,22 +269,9 @@ fn set_binary(record: &mut ProcessRecord, scratch: *mut Scratch, binary: u64) {
         let slot = shared.binary_slot & 1;
         let found = executable::look_up(&raw const (*scratch).binary, shared.binary_generation, slot);
         executable::cache(ids.add(slot as usize), &found);
-        mark(record, BINARY_EXACT, found.exact);
-        mark(record, BINARY_PREFIX, found.prefix);
-        mark(record, BINARY_POSTFIX, found.postfix);
-    }
-}
-
-#[inline(always)]
-fn mark(record: &mut ProcessRecord, dimension: u32, id: u64) {
-    if id == 0 {
-        return;
-    }
-    let key = NumKey::new(dimension, id);
-    // SAFETY: the map's values are rows.
-    if let Some(row) = unsafe { find::<MarkRow>(address(&MARK_BINARIES), (&raw const key).cast()).as_ref() } {
-        let ([low, high], [new_low, new_high]) = (record.marks, row.marks);
-        record.marks = [low | new_low, high | new_high];
+        identity::mark(record, BINARY_EXACT, found.exact);
+        identity::mark(record, BINARY_PREFIX, found.prefix);
+        identity::mark(record, BINARY_POSTFIX, found.postfix);
     }
 }
 
@@ -409,6 +398,10 @@ fn found(scratch: *mut Scratch, current: u64, task: u64) -> bool {
     let binary = executable::store_path(User::Task, current, path);
     if binary == 0 {
         record.flags |= PROCESS_BINARY_UNKNOWN;
+        // A kernel thread has not executed anything.
+        if !kernel_thread {
+            record.flags |= PROCESS_LINEAGE_UNKNOWN;
+        }
     }
     set_binary(record, scratch, binary);
     // SAFETY: the value is a record.
@@ -439,4 +432,25 @@ fn process_id(task: u64) -> ProcessId {
         tgid: value(at(task, kernel!(task_tgid))).unwrap_or_default(),
         reserved: 0,
     }
+}
+
+/// Changes the marks of a process that runs. User space has said how, and cannot do it itself: it would write the whole
+/// record, and with it take back what the process does meanwhile.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task")]
+extern "C" fn change_marks(context: *mut c_void) -> i32 {
+    let task = Arguments(context).argument(1).unwrap_or_default();
+    if task == 0 {
+        return 0;
+    }
+    // SAFETY: the maps' values are changes and records.
+    unsafe {
+        let change: *mut MarkChange = find(address(&MARK_CHANGES), (&raw const task).cast());
+        if let (Some(change), Some(record)) = (change.as_ref(), identity::record(task).as_mut()) {
+            let ([low, high], [set_low, set_high], [clear_low, clear_high]) = (record.marks, change.set, change.clear);
+            record.marks = [(low | set_low) & !clear_low, (high | set_high) & !clear_high];
+            record.flags |= change.flags;
+        }
+    }
+    0
 }

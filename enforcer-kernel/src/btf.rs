@@ -126,17 +126,37 @@ impl KernelBtf {
         })
     }
 
+    /// The arguments of a raw tracepoint. Every kernel has a type for them; a function with their names, which comes first,
+    /// only those whose BTF has inlined functions too.
+    #[must_use]
+    pub fn raw_tracepoint(&self, event: &str) -> Option<Vec<BtfParam>> {
+        let described = || {
+            let types = self.btf.resolve_types_by_name(&format!("btf_trace_{event}")).ok()?;
+            types.iter().find_map(|ty| {
+                let Type::Typedef(typedef) = ty else { return None };
+                let Ok(Type::Ptr(pointer)) = self.btf.resolve_chained_type(typedef) else { return None };
+                let Ok(Type::FuncProto(proto)) = self.btf.resolve_chained_type(&pointer) else { return None };
+                Some(self.parameters_in(&proto))
+            })
+        };
+        let parameters = self.function(&format!("__bpf_trace_{event}")).or_else(described)?;
+        // The tracepoint's own data comes before them.
+        Some(parameters.get(1..)?.to_vec())
+    }
+
     fn parameters_of(&self, function: &btf_rs::Func) -> Option<Vec<BtfParam>> {
         let Ok(Type::FuncProto(proto)) = self.btf.resolve_chained_type(function) else { return None };
+        Some(self.parameters_in(&proto))
+    }
+
+    fn parameters_in(&self, proto: &btf_rs::FuncProto) -> Vec<BtfParam> {
         let parameters = proto.parameters.iter().filter(|parameter| !parameter.is_variadic());
-        Some(
-            parameters
-                .map(|parameter| BtfParam {
-                    name: unmarked(&self.btf.resolve_name(parameter).unwrap_or_default()).to_owned(),
-                    ty: parameter.get_type_id().map_or_else(|| "void".into(), |id| self.spelling(id, 0)),
-                })
-                .collect(),
-        )
+        parameters
+            .map(|parameter| BtfParam {
+                name: unmarked(&self.btf.resolve_name(parameter).unwrap_or_default()).to_owned(),
+                ty: parameter.get_type_id().map_or_else(|| "void".into(), |id| self.spelling(id, 0)),
+            })
+            .collect()
     }
 
     /// A type as C spells it, without qualifiers.

@@ -58,7 +58,7 @@ pub struct CompiledHook {
     pub rows: Arc<Rows>,
     /// What its rule numbers mean.
     pub legend: BTreeMap<u32, Rule>,
-    /// The rule of the agent's own probes; `None`: there is no room for one.
+    /// The rule of the agent's own probes; `None`: there is none, or no room for one.
     pub probe: Option<u32>,
 }
 
@@ -94,7 +94,10 @@ pub fn compile(attach: &Attach, hooks: &[PlacedHook<'_>], context: &Context) -> 
             Err(error) => failures.push((at, error)),
         }
     }
-    let probe = fields.take(1, attach).ok().and_then(|()| fields.iter().last()).map(|field| field.first);
+    let probe = crate::probe::class_of(attach).and_then(|class| {
+        fields.take(1, attach).ok()?;
+        Some(Probe { rule: fields.iter().last()?.first, class })
+    });
     (build(attach, &taken, &args, &fields, probe, context), failures)
 }
 
@@ -128,12 +131,19 @@ fn room(
     Ok(())
 }
 
+/// The rule of the agent's own probes.
+#[derive(Clone, Copy)]
+struct Probe {
+    rule: u32,
+    class: u32,
+}
+
 fn build(
     attach: &Attach,
     hooks: &[&PlacedHook<'_>],
     args: &BTreeSet<ArgKey>,
     fields: &fields::Fields,
-    probe: Option<u32>,
+    probe: Option<Probe>,
     context: &Context,
 ) -> CompiledHook {
     let positions: BTreeMap<ArgKey, u32> = args.iter().copied().zip(0..).collect();
@@ -148,7 +158,7 @@ fn build(
         }
     }
     let can_deny = hooks.iter().any(|hook| hook.placed.strength == Strength::Deny);
-    rules.extend(probe.map(|number| tests_of::probe(number, can_deny)));
+    rules.extend(probe.map(|Probe { rule, class }| tests_of::probe(rule, class, can_deny)));
     let (head, tables) = tables::tables(&rules, fields, context);
     let result_index = match attach {
         Attach::Lsm(_) => hooks.first().map_or(0, |hook| hook.placed.parameters),
@@ -169,7 +179,7 @@ fn build(
         specification: Specification { attach: attach.clone(), plan },
         rows: Arc::new(Rows { head, tables }),
         legend,
-        probe,
+        probe: probe.map(|probe| probe.rule),
     }
 }
 

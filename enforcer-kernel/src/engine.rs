@@ -12,6 +12,7 @@ use stockade_policy::NodeFacts;
 use stockade_policy::ir::{Namespace, PolicyId, ValidatedPolicy};
 
 use crate::cgroups;
+use crate::compile::Marks;
 use crate::counters::{self, CountedRule, Counters};
 use crate::event::{DecodeError, Event};
 use crate::execute::{self, Failure, Installed, State};
@@ -67,6 +68,7 @@ impl Engine {
         let mut memory = Memory::read(&options.state_dir);
         let state = adopted_state(&started.kernel)?;
         memory.generation = memory.generation.max(state.generation);
+        memory.know_marks(crate::marks::in_use(&started.kernel)?);
         let ring = started.kernel.shared_directory.join(shared_map::EVENTS);
         let ring = Ring::open(&ring).map_err(OpError::io("opening the event ring"))?;
         let facts = crate::facts::facts(Some(&started.btf));
@@ -180,9 +182,10 @@ impl Engine {
             report,
             self.memory.write(&self.options.state_dir).map_err(|error| format!("writing the memory: {error}")),
         );
-        note(report, self.write_marks(&mark_rows).map_err(|error| error.to_string()));
-        let marked = crate::marks::mark_running(&self.started.kernel, &marks);
-        note(report, marked.map(drop).map_err(|error| error.to_string()));
+        // Before anything asks for them, and before the first event that is judged by them.
+        let marked = crate::marks::add_rows(&self.started.kernel, &mark_rows)
+            .and_then(|()| crate::marks::mark_running(&self.started.kernel, &marks));
+        note(report, marked.map_err(|error| error.to_string()));
         self.attaches.extend(prepared.attaches());
         let before = self.state.hooks.clone();
         let committed = execute::commit(&mut self.started.kernel, &mut self.state, prepared);
@@ -205,6 +208,8 @@ impl Engine {
         if committed.failures.is_empty() {
             let removed = self.started.kernel.remove_strays();
             note(report, removed.map_err(|error| format!("removing what nothing refers to: {error}")));
+            let settled = crate::marks::settle_rows(&self.started.kernel, &mark_rows);
+            note(report, settled.and_then(|()| self.free_marks(&marks)).map_err(|error| error.to_string()));
         }
         // Classes have their rows now, so cgroups may refer to them.
         note(report, cgroups::write(&self.started.kernel, &assignment.cgroups).map(drop).map_err(|e| e.to_string()));
@@ -212,14 +217,17 @@ impl Engine {
         self.memory.classes.retain(&used);
     }
 
-    fn write_marks(&self, rows: &crate::rows::Table) -> Result<(), OpError> {
-        let map = self.started.kernel.shared(shared_map::MARK_BINARIES)?;
-        let failed = || OpError::io("writing the marks of binaries");
-        map.set_all(rows.iter().map(|(key, value)| (key.as_slice(), value.as_slice()))).map_err(failed())?;
-        for key in map.keys().map_err(failed())? {
-            if !rows.contains_key(&key) {
-                map.delete(&key).map_err(failed())?;
+    /// Once nothing in force knows a mark any more, processes lose it, and its slot is free for another.
+    fn free_marks(&mut self, marks: &Marks) -> Result<(), OpError> {
+        let used: BTreeSet<u32> = marks.values().copied().collect();
+        let mut gone = [0; 2];
+        for slot in self.memory.marks.values().filter(|slot| !used.contains(slot)) {
+            if let Some(word) = gone.get_mut(*slot as usize / 64) {
+                *word |= 1 << (slot % 64);
             }
+        }
+        if gone != [0; 2] && crate::marks::clear(&self.started.kernel, gone)? {
+            self.memory.marks.retain(|_, slot| used.contains(slot));
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What numbers in events and counters mean: kept beside the pins, because tables hold only numbers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -129,6 +129,17 @@ impl Memory {
         io::Write::write_all(&mut &file, &bytes)?;
         file.sync_all()?;
         std::fs::rename(&beside, &path)
+    }
+
+    /// Keeps the slots of marks that processes have and nothing remembers from being given to others: they are freed like
+    /// those of a policy that has gone.
+    pub fn know_marks(&mut self, [low, high]: [u64; 2]) {
+        let known: BTreeSet<u32> = self.marks.values().copied().collect();
+        for slot in (0..128_u32).filter(|slot| !known.contains(slot)) {
+            if (if slot < 64 { low } else { high }) >> (slot % 64) & 1 == 1 {
+                self.marks.insert(format!("unknown {slot}"), slot);
+            }
+        }
     }
 
     /// Takes in a generation's legend.

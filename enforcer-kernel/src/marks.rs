@@ -2,14 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use stockade_enforcer_common::dimension::{PID_HOST, PID_OWN};
+use stockade_enforcer_common::key::NumKey;
 use stockade_enforcer_common::name::shared_map;
-use stockade_enforcer_common::process::{BinaryRow, ProcessRecord};
+use stockade_enforcer_common::process::{
+    BinaryRow, MARKS_HOST_PIDS, MARKS_OWN_PIDS, MarkChange, MarkRow, PROCESS_LINEAGE_UNKNOWN, ProcessRecord, Shared,
+};
 use stockade_policy::ir::StringCompare;
 use zerocopy::{FromBytes, IntoBytes};
 
+use crate::cgroups;
 use crate::compile::{MarkSet, Marks};
 use crate::kernel::Kernel;
 use crate::ops::OpError;
+use crate::rows::Table;
+use crate::start::{self, shared_row};
 
 /// Passes over the table: a process that is forked while one runs has its parent's bits after the next.
 const PASSES: usize = 2;
@@ -20,40 +27,116 @@ struct Process {
     record: ProcessRecord,
 }
 
-/// Gives every running process its marks; those it has stay. Returns how many records were written.
-///
-/// A record is written whole, so an exec in the few microseconds between reading and writing it is lost from it until the
-/// process's next exec; only records that lack a bit are written.
-pub(crate) fn mark_running(kernel: &Kernel, marks: &Marks) -> Result<usize, OpError> {
-    if marks.is_empty() {
-        return Ok(0);
+/// Marks, by word.
+type Bits = [u64; 2];
+
+/// Adds what new policies say of executions and pids; what only old ones said stays until [`settle_rows`], because they are
+/// still in force.
+pub(crate) fn add_rows(kernel: &Kernel, rows: &Table) -> Result<(), OpError> {
+    let map = kernel.shared(shared_map::MARKS)?;
+    let failed = || OpError::io("writing the rows of marks");
+    let mut both = Vec::with_capacity(rows.len());
+    for (key, row) in rows {
+        let before = map.get(key).map_err(failed())?;
+        let parse = |bytes: &[u8]| MarkRow::read_from_bytes(bytes).unwrap_or_default().marks;
+        let ([low, high], [old_low, old_high]) = (parse(row), before.as_deref().map(parse).unwrap_or_default());
+        both.push((key, MarkRow { marks: [low | old_low, high | old_high] }));
     }
-    let table = kernel.shared(shared_map::PROCESSES)?;
-    let mut written = 0;
+    map.set_all(both.iter().map(|(key, row)| (key.as_slice(), row.as_bytes()))).map_err(failed())?;
+    set_kinds(kernel, |before| before | kinds(rows))
+}
+
+/// Leaves only these rows.
+pub(crate) fn settle_rows(kernel: &Kernel, rows: &Table) -> Result<(), OpError> {
+    let map = kernel.shared(shared_map::MARKS)?;
+    let failed = || OpError::io("removing rows of marks");
+    map.set_all(rows.iter().map(|(key, row)| (key.as_slice(), row.as_slice()))).map_err(failed())?;
+    for key in map.keys().map_err(failed())? {
+        if !rows.contains_key(&key) {
+            map.delete(&key).map_err(failed())?;
+        }
+    }
+    set_kinds(kernel, |_| kinds(rows))
+}
+
+/// Which kinds of pids have rows.
+fn kinds(rows: &Table) -> u32 {
+    let kind = |key: &Vec<u8>| match NumKey::read_from_bytes(key).map(|key| key.dimension) {
+        Ok(PID_HOST) => MARKS_HOST_PIDS,
+        Ok(PID_OWN) => MARKS_OWN_PIDS,
+        _ => 0,
+    };
+    rows.keys().fold(0, |kinds, key| kinds | kind(key))
+}
+
+fn set_kinds(kernel: &Kernel, change: impl FnOnce(u32) -> u32) -> Result<(), OpError> {
+    let row = shared_row(kernel)?;
+    let marks = change(row.marks);
+    if marks == row.marks { Ok(()) } else { cgroups::write_shared(kernel, &Shared { marks, ..row }) }
+}
+
+/// Gives every running process its marks; those it has stay.
+pub(crate) fn mark_running(kernel: &Kernel, marks: &Marks) -> Result<(), OpError> {
+    if marks.is_empty() {
+        return Ok(());
+    }
     for _ in 0..PASSES {
         let processes = processes(kernel)?;
         let wanted = wanted(kernel, &processes, marks)?;
-        for process in &processes {
-            let bits = wanted.get(&process.record.id.tgid).copied().unwrap_or_default();
-            let [low, high] = process.record.marks;
-            let [new_low, new_high] = bits;
-            if [low | new_low, high | new_high] == process.record.marks {
-                continue;
+        let mut changes = Vec::new();
+        for Process { key, record } in &processes {
+            let Some(Wanted { marks: set, unknown }) = wanted.get(&record.id.tgid).copied() else { continue };
+            let flags = if unknown { PROCESS_LINEAGE_UNKNOWN } else { 0 };
+            if union(record.marks, set) != record.marks || flags & !record.flags != 0 {
+                changes.push((key, MarkChange { set, flags, ..MarkChange::default() }));
             }
-            let failed = || OpError::io("marking a running process");
-            // Read again just before, and only where it is still the same process.
-            let now = table.get(&process.key).map_err(failed())?;
-            let Some(now) = now.and_then(|bytes| ProcessRecord::read_from_bytes(&bytes).ok()) else { continue };
-            if now.id != process.record.id {
-                continue;
-            }
-            let [low, high] = now.marks;
-            let record = ProcessRecord { marks: [low | new_low, high | new_high], ..now };
-            table.set(&process.key, record.as_bytes()).map_err(failed())?;
-            written += 1;
         }
+        change(kernel, &changes)?;
     }
-    Ok(written)
+    Ok(())
+}
+
+/// Takes these marks from every process. `false`: some still have one, because they were forked meanwhile.
+pub(crate) fn clear(kernel: &Kernel, clear: Bits) -> Result<bool, OpError> {
+    for _ in 0..PASSES + 1 {
+        let processes = processes(kernel)?;
+        let has = |record: &ProcessRecord| record.marks.iter().zip(clear).any(|(marks, clear)| marks & clear != 0);
+        let changes: Vec<_> = processes
+            .iter()
+            .filter(|process| has(&process.record))
+            .map(|process| (&process.key, MarkChange { clear, ..MarkChange::default() }))
+            .collect();
+        if changes.is_empty() {
+            return Ok(true);
+        }
+        change(kernel, &changes)?;
+    }
+    Ok(false)
+}
+
+/// The marks that any process has.
+pub(crate) fn in_use(kernel: &Kernel) -> Result<Bits, OpError> {
+    Ok(processes(kernel)?.iter().fold([0; 2], |bits, process| union(bits, process.record.marks)))
+}
+
+fn union([low, high]: Bits, [other_low, other_high]: Bits) -> Bits {
+    [low | other_low, high | other_high]
+}
+
+/// Has the kernel change these processes: written from here, a record would lose what its process does meanwhile.
+fn change(kernel: &Kernel, changes: &[(&Vec<u8>, MarkChange)]) -> Result<(), OpError> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let map = kernel.shared(shared_map::MARK_CHANGES)?;
+    let failed = || OpError::io("changing the marks of running processes");
+    let rows = changes.iter().map(|(key, change)| (key.as_slice(), change.as_bytes()));
+    let changed = map.set_all(rows).and_then(|()| start::run_change_marks(kernel));
+    // Also what an agent has left that died here.
+    for key in map.keys().map_err(failed())? {
+        map.delete(&key).map_err(failed())?;
+    }
+    changed.map_err(failed())
 }
 
 fn processes(kernel: &Kernel) -> Result<Vec<Process>, OpError> {
@@ -69,12 +152,27 @@ fn processes(kernel: &Kernel) -> Result<Vec<Process>, OpError> {
     Ok(processes)
 }
 
-/// Bits by thread group id: those a process has by itself and those of its ancestors.
-fn wanted(kernel: &Kernel, processes: &[Process], marks: &Marks) -> Result<BTreeMap<u32, [u64; 2]>, OpError> {
+/// What a process shall have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Wanted {
+    marks: Bits,
+    /// An executable of its lineage is unknown.
+    unknown: bool,
+}
+
+impl Wanted {
+    fn and(self, other: Self) -> Self {
+        Self { marks: union(self.marks, other.marks), unknown: self.unknown || other.unknown }
+    }
+}
+
+/// By thread group id: what a process has by itself and what its ancestors have.
+fn wanted(kernel: &Kernel, processes: &[Process], marks: &Marks) -> Result<BTreeMap<u32, Wanted>, OpError> {
     let paths = paths(kernel, processes)?;
-    let mut bits: BTreeMap<u32, [u64; 2]> = BTreeMap::new();
+    let mut all: BTreeMap<u32, Wanted> = BTreeMap::new();
     for Process { key: _, record } in processes {
-        let mut own = record.marks;
+        let unknown = record.flags & PROCESS_LINEAGE_UNKNOWN != 0;
+        let mut own = Wanted { marks: record.marks, unknown };
         for (mark, slot) in marks {
             let is = match mark {
                 MarkSet::Pids { own: false, pids } => pids.contains(&record.id.tgid),
@@ -83,28 +181,28 @@ fn wanted(kernel: &Kernel, processes: &[Process], marks: &Marks) -> Result<BTree
                     paths.get(&record.binary).is_some_and(|path| matches(path, *compare, values))
                 }
             };
-            if let (true, Some(word)) = (is, own.get_mut(*slot as usize / 64)) {
+            if let (true, Some(word)) = (is, own.marks.get_mut(*slot as usize / 64)) {
                 *word |= 1 << (slot % 64);
             }
         }
-        bits.insert(record.id.tgid, own);
+        all.insert(record.id.tgid, own);
     }
     // Down the tree until nothing changes; each round reaches at least one generation further.
     for _ in 0..processes.len() {
         let mut changed = false;
         for Process { key: _, record } in processes {
-            let [low, high] = bits.get(&record.parent.tgid).copied().unwrap_or_default();
-            if let Some([own_low, own_high]) = bits.get_mut(&record.id.tgid) {
-                changed |= low & !*own_low != 0 || high & !*own_high != 0;
-                *own_low |= low;
-                *own_high |= high;
+            let parent = all.get(&record.parent.tgid).copied().unwrap_or_default();
+            if let Some(own) = all.get_mut(&record.id.tgid) {
+                let both = own.and(parent);
+                changed |= both != *own;
+                *own = both;
             }
         }
         if !changed {
             break;
         }
     }
-    Ok(bits)
+    Ok(all)
 }
 
 /// The process's id in its own pid namespace: the last of `NSpid`.

@@ -153,9 +153,7 @@ fn tracepoint(subsystem: &str, event: &str, hook: &Hook, node: Node<'_>) -> Resu
 }
 
 fn raw_tracepoint(subsystem: &str, event: &str, hook: &Hook, node: Node<'_>) -> Result<Placed, NoPlace> {
-    // Its type has the tracepoint's own context pointer before the arguments.
-    let probe = node.btf.function(&format!("__bpf_trace_{event}"));
-    let parameters = probe.map(|parameters| parameters.get(1..).unwrap_or_default().to_vec()).unwrap_or_default();
+    let parameters = node.btf.raw_tracepoint(event).unwrap_or_default();
     if parameters.is_empty() && !hook.args.is_empty() {
         return Err(NoPlace::Unavailable(format!("this kernel does not describe raw tracepoint {subsystem}/{event}")));
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stockade_enforcer_common::dimension::MARK_SLOTS;
-use stockade_policy::ir::{self, PolicyId, Scope, Strength, ValidatedPolicy};
+use stockade_policy::ir::{self, PolicyId, Scope, ValidatedPolicy};
 
 use crate::compile::{self, Binaries, Context, MarkSet, Marks, PlacedHook};
 use crate::execute::{Desired, DesiredHook};
@@ -97,18 +97,27 @@ fn place_all(policy: &ValidatedPolicy, node: Node<'_>) -> Result<Vec<Placed>, Po
         return Err(refuse(Reason::CgroupV1, message.into()));
     }
     let placed: Vec<Placed> = places.into_iter().flatten().collect();
-    let weakest = weakest(&placed);
-    if let (Some(wanted), Some(weakest)) = (policy.minimum_strength, weakest)
+    let weakest = weakest(policy, &placed);
+    if let (Some(wanted), Some(weakest)) = (policy.minimum_strength, weakest.map(|placed| placed.strength))
         && weakest < wanted
     {
-        let why = placed.iter().find_map(|placed| placed.why_weaker.clone()).unwrap_or_default();
+        let why = acting(policy, &placed).find_map(|placed| placed.why_weaker.clone()).unwrap_or_default();
         return Err(refuse(Reason::TooWeak, format!("{wanted:?} is asked for, {weakest:?} is what there is: {why}")));
     }
     Ok(placed)
 }
 
-fn weakest(placed: &[Placed]) -> Option<Strength> {
-    placed.iter().map(|placed| placed.strength).min()
+/// The places of the hooks that do more than report; where none does, of all.
+fn acting<'a>(policy: &'a ValidatedPolicy, placed: &'a [Placed]) -> impl Iterator<Item = &'a Placed> {
+    let acts = |hook: &ir::Hook| {
+        hook.selectors.iter().any(|selector| selector.actions.deny.is_some() || selector.actions.signal.is_some())
+    };
+    let any = policy.hooks.iter().any(acts);
+    policy.hooks.iter().zip(placed).filter(move |(hook, _)| !any || acts(hook)).map(|(_, placed)| placed)
+}
+
+fn weakest<'a>(policy: &'a ValidatedPolicy, placed: &'a [Placed]) -> Option<&'a Placed> {
+    acting(policy, placed).min_by_key(|placed| placed.strength)
 }
 
 fn function(hook: &ir::Hook) -> String {
@@ -129,7 +138,7 @@ fn report(policy: &ValidatedPolicy, placed: &[Placed]) -> PolicyReport {
     PolicyReport {
         generation_in_force: Some(policy.generation),
         digest: stockade_policy::digest(policy),
-        strength: weakest(placed),
+        strength: weakest(policy, placed).map(|placed| placed.strength),
         trouble: None,
         hooks: policy.hooks.iter().zip(placed).map(|(hook, placed)| hook_report(hook, placed)).collect(),
     }

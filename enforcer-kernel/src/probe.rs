@@ -10,7 +10,7 @@ mod process;
 
 use std::collections::BTreeSet;
 
-use stockade_enforcer_common::head::{CLASS_PROBE, PROBE_CGROUP};
+use stockade_enforcer_common::head::{CLASS_PROBE, PROBE_CLASSES};
 use stockade_enforcer_common::name::shared_map;
 use stockade_enforcer_common::process::ProcessRecord;
 use stockade_policy::ir::PolicyId;
@@ -20,6 +20,7 @@ use crate::event::{DecodeError, Event};
 use crate::instance::Attach;
 use crate::kernel::Kernel;
 use crate::ops::OpError;
+use crate::scope::probe_cgroup;
 use operations::Operation;
 use process::Process;
 
@@ -50,12 +51,27 @@ pub enum Checked {
     ReadBack(String),
 }
 
+/// The class in which a place is probed; `None`: it cannot be.
+pub(crate) fn class_of(attach: &Attach) -> Option<u32> {
+    Operation::seen_by(attach).map(|(_, group)| CLASS_PROBE + group)
+}
+
 /// The probe's process, and what was seen of it.
 #[derive(Debug, Default)]
 pub(crate) struct Prober {
-    process: Option<Process>,
+    process: Option<Placed>,
     /// Hooks whose probe has come back as an event, by number.
     reported: BTreeSet<u32>,
+}
+
+/// The process and where it is.
+#[derive(Debug)]
+struct Placed {
+    process: Process,
+    /// The key of its record.
+    record: Vec<u8>,
+    /// The class that it is in.
+    class: Option<u32>,
 }
 
 /// What an operation came to.
@@ -75,16 +91,21 @@ impl Prober {
 
     /// Has the operation of a place done.
     pub(crate) fn probe(&mut self, attach: &Attach, kernel: &Kernel) -> Result<Probe, String> {
-        let operation = Operation::seen_by(attach).ok_or_else(|| format!("no operation for {attach}"))?;
-        let process = match &self.process {
-            Some(process) => process,
+        let (operation, group) = Operation::seen_by(attach).ok_or_else(|| format!("no operation for {attach}"))?;
+        let class = CLASS_PROBE + group;
+        let placed = match &mut self.process {
+            Some(placed) => placed,
             None => {
                 let process = Process::start().map_err(|error| format!("the probe's process: {error}"))?;
-                enter_scope(kernel, process.id()).map_err(|error| error.to_string())?;
-                self.process.insert(process)
+                let record = record_of(kernel, process.id()).map_err(|error| error.to_string())?;
+                self.process.insert(Placed { process, record, class: None })
             }
         };
-        match process.ask(operation) {
+        if placed.class != Some(class) {
+            enter_class(kernel, &placed.record, class).map_err(|error| error.to_string())?;
+            placed.class = Some(class);
+        }
+        match placed.process.ask(operation) {
             Ok(errno) => Ok(Probe { refused: errno == i32::from(PROBE_ERRNO), errno }),
             Err(error) => {
                 // The next one gets another.
@@ -107,7 +128,7 @@ impl Prober {
     /// Keeps a probe's event to itself; returns any other.
     pub(crate) fn take(&mut self, event: Result<Event, DecodeError>) -> Option<Result<Event, DecodeError>> {
         match &event {
-            Ok(Event::Hook(hook)) if hook.record.class == CLASS_PROBE => {
+            Ok(Event::Hook(hook)) if (CLASS_PROBE..CLASS_PROBE + PROBE_CLASSES).contains(&hook.record.class) => {
                 self.reported.insert(hook.record.hook);
                 None
             }
@@ -116,20 +137,29 @@ impl Prober {
     }
 }
 
-/// Puts the process, which waits, into the scope of probes.
-fn enter_scope(kernel: &Kernel, pid: u32) -> Result<(), OpError> {
+/// The key of the process's record.
+fn record_of(kernel: &Kernel, pid: u32) -> Result<Vec<u8>, OpError> {
     let table = kernel.shared(shared_map::PROCESSES)?;
     let failed = || OpError::io("looking for the record of the probe's process");
     for key in table.keys().map_err(failed())? {
         let record = table.get(&key).map_err(failed())?;
         let Some(record) = record.and_then(|bytes| ProcessRecord::read_from_bytes(&bytes).ok()) else { continue };
         if record.id.tgid == pid && record.parent.tgid == std::process::id() {
-            // Nobody else writes it: the process does nothing.
-            let record = ProcessRecord { cgroup: PROBE_CGROUP, scope_cgroup: PROBE_CGROUP, scope: 0, ..record };
-            return table
-                .set(&key, record.as_bytes())
-                .map_err(OpError::io("putting the probe's process into its scope"));
+            return Ok(key);
         }
     }
     Err(OpError::Unknown("the record of the probe's process".into()))
+}
+
+/// Puts the process, which waits and so writes nothing of its record, into a class.
+fn enter_class(kernel: &Kernel, key: &[u8], class: u32) -> Result<(), OpError> {
+    let table = kernel.shared(shared_map::PROCESSES)?;
+    let failed = || OpError::io("putting the probe's process into its scope");
+    let record = table.get(key).map_err(failed())?;
+    let record = record.and_then(|bytes| ProcessRecord::read_from_bytes(&bytes).ok());
+    let record = record.ok_or_else(|| OpError::Unknown("the record of the probe's process".into()))?;
+    let cgroup = probe_cgroup(class);
+    // Looked up again at its next operation.
+    let record = ProcessRecord { cgroup, scope_cgroup: cgroup, scope: 0, ..record };
+    table.set(key, record.as_bytes()).map_err(failed())
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use stockade_enforcer_common::head::{CLASS_HOST, CLASS_PROBE, CLASS_UNKNOWN_POD, PROBE_CGROUP};
+use stockade_enforcer_common::head::{CLASS_HOST, CLASS_PROBE, CLASS_UNKNOWN_POD, PROBE_CLASSES};
 use stockade_policy::ir::{PodScope, PolicyId, PolicyKind, Scope};
 
 /// Who is on the node at one moment.
@@ -67,10 +67,17 @@ pub struct Classes {
 }
 
 /// The first number for pods that are known.
-const FIRST: u32 = CLASS_PROBE + 1;
+const FIRST: u32 = CLASS_PROBE + PROBE_CLASSES;
 
-/// What applies to the class of probes: no policy's key.
-pub(crate) const PROBE_MEMBER: &str = "probe";
+/// What applies to a class of probes: no policy's key.
+pub(crate) fn probe_member(class: u32) -> String {
+    format!("probe/{class}")
+}
+
+/// The cgroup that stands for a class of probes: no cgroup of the kernel's has this id.
+pub(crate) fn probe_cgroup(class: u32) -> u64 {
+    u64::MAX - u64::from(class)
+}
 
 impl Classes {
     /// The class with these members; a new one gets the lowest number that is free.
@@ -120,8 +127,10 @@ pub fn assign(snapshot: &ScopeSnapshot, policies: &[(String, &Scope)], classes: 
     let mut assignment = Assignment::default();
     assignment.classes.insert(CLASS_HOST, members(&applies_to_host));
     assignment.classes.insert(CLASS_UNKNOWN_POD, members(&could_apply_to_a_pod));
-    assignment.classes.insert(CLASS_PROBE, Members::from([PROBE_MEMBER.to_owned()]));
-    assignment.cgroups.insert(PROBE_CGROUP, CLASS_PROBE);
+    for class in CLASS_PROBE..FIRST {
+        assignment.classes.insert(class, Members::from([probe_member(class)]));
+        assignment.cgroups.insert(probe_cgroup(class), class);
+    }
     for root in &snapshot.pod_roots {
         assignment.cgroups.insert(*root, CLASS_UNKNOWN_POD);
     }
@@ -229,12 +238,12 @@ mod tests {
     fn a_class_keeps_its_number_and_a_number_its_meaning() {
         let mut classes = Classes::default();
         let set = |names: &[&str]| -> Members { names.iter().map(|name| (*name).to_owned()).collect() };
-        assert_eq!(classes.number(&set(&["a"])), 3);
-        assert_eq!(classes.number(&set(&["b"])), 4);
-        assert_eq!(classes.number(&set(&["a"])), 3);
-        classes.retain(&BTreeSet::from([4]));
-        assert_eq!(classes.number(&set(&["c"])), 3, "a number that nobody uses is used again");
-        assert_eq!(classes.number(&set(&["b"])), 4);
+        assert_eq!(classes.number(&set(&["a"])), FIRST);
+        assert_eq!(classes.number(&set(&["b"])), FIRST + 1);
+        assert_eq!(classes.number(&set(&["a"])), FIRST);
+        classes.retain(&BTreeSet::from([FIRST + 1]));
+        assert_eq!(classes.number(&set(&["c"])), FIRST, "a number that nobody uses is used again");
+        assert_eq!(classes.number(&set(&["b"])), FIRST + 1);
     }
 
     #[test]

@@ -276,8 +276,23 @@ fn make_base(kernel: &Kernel, directory: &Path) -> Result<(), OpError> {
         output.read_to_end(&mut Vec::new()).map(drop)
     };
     find().map_err(OpError::io("finding the processes that are older than the agent"))?;
+    let changes = kernel.object.load(program::CHANGE_MARKS, &Target::TaskIterator, &globals, &pins)?;
+    let keep =
+        || sys::obj_pin(sys::link_create_iter(changes.as_fd())?.as_fd(), &c_path(&directory.join(CHANGE_MARKS))?);
+    keep().map_err(OpError::io("pinning the iterator of marks"))?;
     let counters = maps.get(hook_map::COUNTERS).ok_or_else(|| OpError::Unknown("COUNTERS".into()))?;
     counters.pin(&directory.join(pins::READY)).map_err(OpError::io("finishing the base programs"))
+}
+
+/// Pin of the iterator that changes marks.
+const CHANGE_MARKS: &str = "iterator-change_marks";
+
+/// Runs that iterator over every process.
+pub(crate) fn run_change_marks(kernel: &Kernel) -> io::Result<()> {
+    let base = kernel.pins.directory(Kind::Base, &hex(&kernel.base_digest, 8));
+    let link = sys::obj_get(&c_path(&base.join(CHANGE_MARKS))?)?;
+    let mut output = File::from(sys::iter_create(link.as_fd())?);
+    output.read_to_end(&mut Vec::new()).map(drop)
 }
 
 /// The programs that track processes and their hooks. What removes records comes first, so that none is left over.

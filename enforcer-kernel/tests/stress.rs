@@ -1,6 +1,6 @@
 //! More runnable tasks than CPUs, rules that need a path, edits and agents that are killed beside them: no call is wrongly
 //! allowed, none wrongly refused. Says the most on a preemptible kernel (`--append preempt=full`; 7.2 is one by default).
-#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails says where")]
 
 mod guest;
 
@@ -69,7 +69,7 @@ fn agent() {
 
 /// For somebody who waits: this test takes as long as it is asked to.
 fn progress(text: &str) {
-    writeln!(std::io::stderr(), "{text}").unwrap();
+    std::io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap();
 }
 
 fn sum(helpers: &mut [Helper]) -> Hammered {

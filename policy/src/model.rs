@@ -257,6 +257,19 @@ fn all(filters: impl Iterator<Item = Holds>) -> Holds {
     readable.then_some(true)
 }
 
+/// Whether one of them holds: one that does decides even when another cannot be read.
+fn any(one: impl Iterator<Item = Holds>) -> Holds {
+    let mut readable = true;
+    for holds in one {
+        match holds {
+            Some(true) => return Some(true),
+            Some(false) => {}
+            None => readable = false,
+        }
+    }
+    readable.then_some(false)
+}
+
 /// Law 1: negation is negation.
 fn negate(holds: bool, negated: bool) -> bool {
     holds != negated
@@ -265,24 +278,19 @@ fn negate(holds: bool, negated: bool) -> bool {
 fn pid_matches(filter: &PidFilter, process: &Process) -> Holds {
     let PidFilter { negated, pids, follow_forks, namespace_pid } = filter;
     let generations = if *follow_forks { process.lineage.len() } else { 1 };
-    let mut listed = false;
-    for ancestor in process.lineage.iter().take(generations) {
-        let pid = if *namespace_pid { ancestor.own_pid? } else { ancestor.pid };
-        listed |= pids.contains(&pid);
-    }
-    Some(negate(listed, *negated))
+    let pid = |ancestor: &Ancestor| if *namespace_pid { ancestor.own_pid } else { Some(ancestor.pid) };
+    let listed = process.lineage.iter().take(generations).map(|ancestor| Some(pids.contains(&pid(ancestor)?)));
+    Some(negate(any(listed)?, *negated))
 }
 
 /// `lineage`: the process (or its parent) first. Who has no parent has none whose executable is listed.
 fn binary_matches(filter: &BinaryFilter, lineage: &[Ancestor]) -> Holds {
     let BinaryFilter { compare, negated, values, follow_children } = filter;
     let generations = if *follow_children { lineage.len() } else { 1 };
-    let mut listed = false;
-    for ancestor in lineage.iter().take(generations) {
-        let binary = ancestor.binary.as_ref()?;
-        listed |= values.iter().any(|value| text_matches(*compare, binary.as_bytes(), value.as_bytes()));
-    }
-    Some(negate(listed, *negated))
+    let is_listed =
+        |binary: &String| values.iter().any(|value| text_matches(*compare, binary.as_bytes(), value.as_bytes()));
+    let listed = lineage.iter().take(generations).map(|ancestor| ancestor.binary.as_ref().map(is_listed));
+    Some(negate(any(listed)?, *negated))
 }
 
 fn namespace_matches(filter: &NamespaceFilter, process: &Process) -> Holds {

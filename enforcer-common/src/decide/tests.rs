@@ -1,6 +1,7 @@
 use super::*;
 use crate::dimension::{argument, insert};
 use crate::key::{LpmStrKey, NumKey};
+use crate::process::Inherited;
 use std::collections::BTreeMap;
 
 /// The tables of a hook on the host.
@@ -73,8 +74,8 @@ impl<'a> Event for Happening<'a> {
     fn class(&self) -> u32 {
         self.class
     }
-    fn marks(&mut self) -> Result<[u64; 2], Unreadable> {
-        Ok([0; 2])
+    fn inherited(&mut self) -> Result<Inherited, Unreadable> {
+        Ok(Inherited::default())
     }
     fn binary(&mut self, _: u64, _: u32) -> Result<BinaryIds, Unreadable> {
         Err(Unreadable)

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stockade_enforcer_common::dimension;
+use stockade_enforcer_common::dimension::{self, CHUNK_MAY};
 use stockade_enforcer_common::key::{LpmNetKey, LpmStrKey, NumKey, StrKey64, StrKey256};
 use stockade_enforcer_common::name::{hook_map, shared_map};
 use stockade_enforcer_common::process::{MarkRow, WHOLE_BINARY, binary_value_id};
@@ -35,6 +35,8 @@ pub(super) enum Value {
     Ports(u16, u32),
     /// The value of a chunk of marks.
     Chunk(u8),
+    /// The same of a process of whose ancestors an executable is unknown: what may hold.
+    May(u8),
     /// Any value that no row is about.
     Other,
 }
@@ -49,8 +51,8 @@ impl Value {
             Self::Postfix(text) => {
                 Some(ends(text).filter_map(|at| Some(Self::Postfix(text.get(at..)?.into()))).collect())
             }
-            Self::Number(_) | Self::Whole(_) | Self::Chunk(_) => Some(vec![self.clone()]),
-            Self::Network(_) | Self::Ports(..) | Self::Other => None,
+            Self::Number(_) | Self::Whole(_) => Some(vec![self.clone()]),
+            Self::Network(_) | Self::Ports(..) | Self::Chunk(_) | Self::May(_) | Self::Other => None,
         }
     }
 }
@@ -63,7 +65,15 @@ fn ends(text: &str) -> impl Iterator<Item = usize> + '_ {
 impl Test {
     /// Whether a value satisfies the test.
     pub(super) fn holds(&self, value: &Value) -> bool {
-        self.negated != self.set.contains(value)
+        match *value {
+            Value::May(chunk) => self.is_doubtful(chunk) || self.holds(&Value::Chunk(chunk)),
+            _ => self.negated != self.set.contains(value),
+        }
+    }
+
+    /// Whether a chunk of marks leaves open if the test holds, where an ancestor's executable is unknown.
+    pub(super) fn is_doubtful(&self, chunk: u8) -> bool {
+        matches!(self.set, Set::Mark { bit, binary: true } if chunk >> bit & 1 == 0)
     }
 }
 
@@ -79,7 +89,7 @@ impl Set {
                 let last = first | u16::MAX.checked_shr(*bits).unwrap_or(0);
                 set.iter().any(|range| range.first <= *first && last <= range.last)
             }
-            (Self::Mark(bit), Value::Chunk(chunk)) => chunk >> bit & 1 == 1,
+            (Self::Mark { bit, .. }, Value::Chunk(chunk)) => chunk >> bit & 1 == 1,
             // No mark is set in a value that is in no row (0), and no set contains what it does not list.
             _ => false,
         }
@@ -96,9 +106,8 @@ impl Set {
             Self::Ports(set) => {
                 set.iter().flat_map(blocks).filter_map(|(first, bits)| ports(dimension, first, bits)).collect()
             }
-            Self::Mark(_) => {
-                (1..=u8::MAX).map(|chunk| numeric(dimension, u64::from(chunk), Value::Chunk(chunk))).collect()
-            }
+            // All marks of a chunk together: see `chunks`.
+            Self::Mark { .. } => Vec::new(),
         }
     }
 }
@@ -111,6 +120,31 @@ fn covers(wide: &Cidr, narrow: &Cidr) -> bool {
 
 fn numeric(dimension: u32, number: u64, value: Value) -> Row {
     Row { table: hook_map::NUM, key: NumKey::new(dimension, number).as_bytes().to_vec(), value }
+}
+
+/// The rows of a chunk of marks, for every value of the bits that the tests ask about: what holds, and, where executions are
+/// asked about, what may hold if one is unknown.
+pub(super) fn chunks(dimension: u32, tests: &[(u32, &Test)]) -> Vec<Row> {
+    let mask = chunk_mask(tests, |_| true);
+    let binaries = chunk_mask(tests, |binary| binary) != 0;
+    // 0 is the value of a dimension of another kind, too.
+    let values = (0..=u8::MAX).filter(|chunk| mask != 0 && chunk & !mask == 0);
+    values
+        .flat_map(|chunk| {
+            let plain = numeric(dimension, u64::from(chunk), Value::Chunk(chunk));
+            let may = binaries.then(|| numeric(dimension, u64::from(chunk) | CHUNK_MAY, Value::May(chunk)));
+            std::iter::once(plain).chain(may)
+        })
+        .collect()
+}
+
+/// The bits of a chunk that tests ask about; `of`: only those of executions, or all.
+pub(super) fn chunk_mask(tests: &[(u32, &Test)], of: impl Fn(bool) -> bool) -> u8 {
+    let bits = tests.iter().filter_map(|(_, test)| match test.set {
+        Set::Mark { bit, binary } if of(binary) => Some(1_u8 << (bit & 7)),
+        _ => None,
+    });
+    bits.fold(0, |mask, bit| mask | bit)
 }
 
 /// The facet of an argument's dimension.
@@ -211,10 +245,10 @@ impl Binaries {
         tables
     }
 
-    /// MARK_BINARIES: for each listed value the marks that an exec of it sets.
+    /// MARKS: for each listed value the marks that an exec of it sets, for each listed pid those of who has it.
     #[must_use]
     pub fn mark_rows(&self, marks: &Marks) -> Table {
-        let mut table = Table::new();
+        let mut table = pid_rows(marks);
         for (dimension, values) in &self.0 {
             for value in values {
                 let row = marks_set_by(*dimension, value, marks);
@@ -226,6 +260,24 @@ impl Binaries {
         }
         table
     }
+}
+
+fn pid_rows(marks: &Marks) -> Table {
+    let mut rows: BTreeMap<(u32, u32), MarkRow> = BTreeMap::new();
+    for (mark, slot) in marks {
+        let MarkSet::Pids { own, pids } = mark else { continue };
+        let dimension = if *own { dimension::PID_OWN } else { dimension::PID_HOST };
+        for pid in pids {
+            let row = rows.entry((dimension, *pid)).or_default();
+            if let Some(word) = row.marks.get_mut(*slot as usize / 64) {
+                *word |= 1 << (slot % 64);
+            }
+        }
+    }
+    let row = |((dimension, pid), row): ((u32, u32), MarkRow)| {
+        (NumKey::new(dimension, u64::from(pid)).as_bytes().to_vec(), row.as_bytes().to_vec())
+    };
+    rows.into_iter().map(row).collect()
 }
 
 fn binary_key(dimension: u32, value: &[u8]) -> Option<(&'static str, Vec<u8>)> {

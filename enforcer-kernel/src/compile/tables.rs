@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use stockade_enforcer_common::bits::{EMPTY_VECTOR, Vector, Words};
-use stockade_enforcer_common::dimension;
+use stockade_enforcer_common::dimension::{self, CHUNK_DOUBT, CHUNK_MASK};
 use stockade_enforcer_common::head::{
     CLASS_UNKNOWN_POD, DIRECT_CLASSES, Head, NEEDS_MARKS, NEEDS_NAMESPACES, NEEDS_PROCESS, RuleRow,
 };
@@ -12,7 +12,7 @@ use stockade_enforcer_common::name::hook_map;
 use stockade_policy::ir::{ArgTest, Hook};
 use zerocopy::IntoBytes;
 
-use super::dimensions::{Row, Value};
+use super::dimensions::{self, Row, Value};
 use super::fields::{Fields, set};
 use super::tests_of::{CompiledRule, Test};
 use super::{Context, TooLarge};
@@ -161,20 +161,22 @@ fn one_dimension(
     vectors: &mut Vectors,
     tables: &mut BTreeMap<&'static str, Table>,
 ) {
-    let tests = Tests::of(tests, rules);
-    let default = vectors.number(Vector::new(tests.default));
+    let asked = Tests::of(tests, rules);
+    let default = vectors.number(Vector::new(asked.default));
     if let Some(place) = head.defaults.get_mut(dimension as usize) {
         *place = default;
     }
     let mut rows: BTreeMap<Vec<u8>, Row> = BTreeMap::new();
     // Of binaries, every value that is listed on the node: an executable is known by the longest that it matches.
     let listed = context.binaries.rows(dimension);
-    for row in tests.all().flat_map(|test| test.set.values(dimension)).chain(listed) {
+    let values = asked.all().flat_map(|test| test.set.values(dimension)).chain(listed);
+    for row in values.chain(dimensions::chunks(dimension, tests)) {
         rows.insert(row.key.clone(), row);
     }
-    let listing = tests.listing(dimension);
+    doubts(dimension, tests, vectors, tables);
+    let listing = asked.listing(dimension);
     for Row { table, key, value } in rows.into_values() {
-        let number = vectors.number(tests.satisfied(&value, &listing));
+        let number = vectors.number(asked.satisfied(&value, &listing));
         // A value that satisfies what any other does needs no row, unless rows nest.
         if number != default || !matches!(value, Value::Number(_) | Value::Whole(_) | Value::Chunk(_)) {
             tables.entry(table).or_default().insert(key, number.to_ne_bytes().to_vec());
@@ -199,7 +201,9 @@ impl<'a> Tests<'a> {
         for (rule, test) in tests {
             by_rule.entry(*rule).or_default().push(test);
         }
-        let mut default = Vector::of(rules.iter().map(|rule| rule.number as usize)).words;
+        // A probe's rule is judged by its class alone; left out here, it keeps no vector from being empty.
+        let asking = rules.iter().filter(|rule| !rule.probe);
+        let mut default = Vector::of(asking.map(|rule| rule.number as usize)).words;
         for (rule, tests) in &by_rule {
             put(&mut default, *rule, tests.iter().all(|test| test.holds(&Value::Other)));
         }
@@ -242,6 +246,26 @@ fn put(words: &mut Words, rule: u32, is: bool) {
     if let Some(word) = words.get_mut(rule as usize / 64) {
         let bit = 1 << (rule % 64);
         *word = if is { *word | bit } else { *word & !bit };
+    }
+}
+
+/// What a chunk of marks needs beside its rows: its mask, and the rules of which it cannot be known whether they hold.
+fn doubts(dimension: u32, tests: &[(u32, &Test)], vectors: &mut Vectors, tables: &mut BTreeMap<&'static str, Table>) {
+    let mask = dimensions::chunk_mask(tests, |_| true);
+    if mask == 0 {
+        return;
+    }
+    let mut insert = |value: u64, number: u32| {
+        let key = NumKey::new(dimension, value).as_bytes().to_vec();
+        tables.entry(hook_map::NUM).or_default().insert(key, number.to_ne_bytes().to_vec());
+    };
+    insert(CHUNK_MASK, u32::from(mask));
+    if dimensions::chunk_mask(tests, |binary| binary) == 0 {
+        return;
+    }
+    for chunk in (0..=u8::MAX).filter(|chunk| chunk & !mask == 0) {
+        let doubtful = tests.iter().filter(|(_, test)| test.is_doubtful(chunk)).map(|(rule, _)| *rule as usize);
+        insert(u64::from(chunk) | CHUNK_DOUBT, vectors.number(Vector::of(doubtful)));
     }
 }
 

@@ -14,7 +14,7 @@ use stockade_enforcer_common::head::RuleRow;
 use stockade_enforcer_common::key::{LpmNetKey, LpmStrKey, NumKey, StrKey64, StrKey256};
 use stockade_enforcer_common::name::{hook_map, shared_map};
 use stockade_enforcer_common::plan::kind;
-use stockade_enforcer_common::process::BinaryIds;
+use stockade_enforcer_common::process::{BinaryIds, Inherited};
 use stockade_policy::ir::{
     Actions, Arg, ArgFilter, ArgTest, ArgType, BinaryFilter, Cidr, HookPoint, OnFault, PidFilter, PolicyId, PolicyKind,
     PortRange, Scope, Selector, StringCompare,
@@ -112,10 +112,11 @@ impl<'a> Event for Seen<'a> {
         self.kinds[arg as usize]
     }
     fn class(&self) -> u32 {
-        self.happening.class
+        // Those of probes are in between.
+        if self.happening.class < 2 { self.happening.class } else { self.happening.class + 10 }
     }
-    fn marks(&mut self) -> Result<[u64; 2], Unreadable> {
-        Ok([0; 2])
+    fn inherited(&mut self) -> Result<Inherited, Unreadable> {
+        Ok(Inherited::default())
     }
     fn binary(&mut self, _: u64, _: u32) -> Result<BinaryIds, Unreadable> {
         Ok(self.ids)
@@ -325,7 +326,7 @@ fn policies() -> impl Strategy<Value = Vec<(bool, Mode, Vec<Selector>)>> {
     prop::collection::vec((any::<bool>(), mode, prop::collection::vec(selector(), 0..4)), 1..6)
 }
 
-/// Class 0 is the host, 1 an unknown pod, 2 a pod of every policy about pods, 3 one that nobody has numbered.
+/// Class 0 is the host, 1 an unknown pod, 12 a pod of every policy about pods, 13 one that nobody has numbered.
 fn context(policies: &[ValidatedPolicy]) -> Context {
     let of = |applies: &dyn Fn(&Scope) -> bool| -> Members {
         policies.iter().filter(|policy| applies(&policy.scope)).map(|policy| policy_key(&policy.id)).collect()
@@ -333,7 +334,7 @@ fn context(policies: &[ValidatedPolicy]) -> Context {
     let everything = of(&|scope| *scope == Scope::Everything);
     let all = of(&|_| true);
     Context {
-        classes: BTreeMap::from([(0, everything), (1, all.clone()), (2, all)]),
+        classes: BTreeMap::from([(0, everything), (1, all.clone()), (12, all)]),
         binaries: Binaries::of(policies),
         ..Context::default()
     }

@@ -11,7 +11,7 @@ use stockade_policy::ir::{
 use super::fields::Field;
 use super::{Context, PlacedHook};
 use crate::probe::PROBE_ERRNO;
-use crate::scope::PROBE_MEMBER;
+use crate::scope::probe_member;
 
 /// What a rule asks of a value: membership in a set, or the contrary.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,12 @@ pub(super) enum Set {
     /// A port is in one of these.
     Ports(BTreeSet<PortRange>),
     /// This bit of a chunk of marks is set.
-    Mark(u32),
+    Mark {
+        /// Which.
+        bit: u32,
+        /// It stands for executions of binaries: that it is not set is not known where an executable is unknown.
+        binary: bool,
+    },
 }
 
 /// A rule, ready for tables.
@@ -48,6 +53,8 @@ pub(super) struct CompiledRule {
     pub(super) post: bool,
     pub(super) monitor: bool,
     pub(super) fault_deny: bool,
+    /// It is that of the agent's own probes.
+    pub(super) probe: bool,
 }
 
 /// What a mark stands for: a distinct set whose members' descendants count too.
@@ -122,23 +129,25 @@ pub(super) fn rules(hook: &PlacedHook<'_>, positions: &[u32], field: Field, cont
             post: actions.post,
             monitor: !enforcing,
             fault_deny: enforcing && deny.is_some() && hook.policy.on_fault == ir::OnFault::Deny,
+            probe: false,
         }
     };
     numbered.map(rule).collect()
 }
 
 /// The rule of the agent's own probes: it asks nothing of an event but the scope.
-pub(super) fn probe(number: u32, can_deny: bool) -> CompiledRule {
+pub(super) fn probe(number: u32, class: u32, can_deny: bool) -> CompiledRule {
     CompiledRule {
         number,
         selector: 0,
-        policy: PROBE_MEMBER.to_owned(),
+        policy: probe_member(class),
         tests: Vec::new(),
         deny: can_deny.then_some(PROBE_ERRNO),
         signal: None,
         post: true,
         monitor: false,
         fault_deny: false,
+        probe: true,
     }
 }
 
@@ -184,7 +193,8 @@ fn tests(selector: &Selector, positions: &[u32], context: &Context) -> Vec<(u32,
 fn mark_test(mark: &MarkSet, negated: bool, context: &Context) -> (u32, Test) {
     // The caller has given every mark a slot; one that has none is never set.
     let slot = context.marks.get(mark).copied().unwrap_or(MARK_SLOTS as u32 - 1);
-    (dimension::marks(slot / 8), Test { negated, set: Set::Mark(slot % 8) })
+    let binary = matches!(mark, MarkSet::Binaries { .. });
+    (dimension::marks(slot / 8), Test { negated, set: Set::Mark { bit: slot % 8, binary } })
 }
 
 /// The dimension in which a listed binary is looked up.

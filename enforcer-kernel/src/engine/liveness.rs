@@ -82,6 +82,9 @@ impl Engine {
         let probe = self.prober.probe(attach, kernel)?;
         let after = count()?;
         let denies = installed.head.deny.get(rule as usize / 64).is_some_and(|word| word >> (rule % 64) & 1 == 1);
+        if after.matched == before.matched && probe.refused {
+            return Err("another hook refuses its operation first".into());
+        }
         Ok(if after.matched == before.matched {
             Some(format!("it has not seen a probe (which ended with {})", error_name(probe.errno)))
         } else if denies && !probe.refused {

@@ -7,7 +7,7 @@ use std::io;
 use crate::instance::Attach;
 
 macro_rules! operations {
-    ($($operation:ident: $call:literal, [$($hook:literal),*];)*) => {
+    ($($operation:ident: $call:literal, [$($hook:literal in $group:literal),*];)*) => {
         /// A harmless operation.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         #[repr(u32)]
@@ -23,57 +23,60 @@ macro_rules! operations {
                 match self { $(Self::$operation => $call,)* }
             }
 
-            /// The LSM hooks that see it.
-            fn hooks(self) -> &'static [&'static str] {
-                match self { $(Self::$operation => &[$($hook),*],)* }
+            /// The LSM hooks that see it, and the group in which each is probed: of those that are in one the first refuses.
+            fn hooks(self) -> &'static [(&'static str, u32)] {
+                match self { $(Self::$operation => &[$(($hook, $group)),*],)* }
             }
         }
     };
 }
 
 operations! {
-    Open: "openat", ["file_open"];
-    Read: "read", ["file_permission"];
-    Map: "mmap", ["mmap_addr", "mmap_file"];
-    Protect: "mprotect", ["file_mprotect"];
-    Status: "newfstat", ["inode_getattr"];
-    StatusOf: "newfstatat", ["inode_permission", "inode_follow_link"];
-    ReadLink: "readlinkat", ["inode_readlink"];
-    FileSystem: "fstatfs", ["sb_statfs"];
-    Flags: "fcntl", ["file_fcntl"];
-    Waiting: "ioctl", ["file_ioctl"];
-    Lock: "flock", ["file_lock"];
-    Execute: "execveat", ["bprm_creds_for_exec", "bprm_creds_from_file", "bprm_check_security"];
-    Fork: "fork", ["task_alloc"];
-    Group: "getpgid", ["task_getpgid"];
-    Session: "getsid", ["task_getsid"];
-    JoinGroup: "setpgid", ["task_setpgid"];
-    Nice: "setpriority", ["task_setnice"];
-    Scheduler: "sched_getscheduler", ["task_getscheduler"];
-    SetScheduler: "sched_setscheduler", ["task_setscheduler"];
-    Exists: "kill", ["task_kill"];
-    Name: "prctl", ["task_prctl"];
-    Capabilities: "capget", ["capget"];
-    Socket: "socket", ["socket_create"];
-    Bind: "bind", ["socket_bind"];
-    Connect: "connect", ["socket_connect"];
-    Listen: "listen", ["socket_listen"];
-    Send: "sendto", ["socket_sendmsg"];
-    Receive: "recvfrom", ["socket_recvmsg"];
-    LocalName: "getsockname", ["socket_getsockname"];
-    SocketOption: "getsockopt", ["socket_getsockopt"];
-    Bpf: "bpf", ["bpf"];
+    Open: "openat", ["file_open" in 0];
+    Read: "read", ["file_permission" in 0];
+    Map: "mmap", ["mmap_addr" in 1, "mmap_file" in 0];
+    Protect: "mprotect", ["file_mprotect" in 0];
+    Status: "newfstat", ["inode_getattr" in 0];
+    StatusOf: "newfstatat", ["inode_permission" in 3, "inode_follow_link" in 4];
+    ReadLink: "readlinkat", ["inode_readlink" in 0];
+    FileSystem: "fstatfs", ["sb_statfs" in 0];
+    Flags: "fcntl", ["file_fcntl" in 0];
+    Waiting: "ioctl", ["file_ioctl" in 0];
+    Lock: "flock", ["file_lock" in 0];
+    Execute: "execveat", ["bprm_creds_for_exec" in 1, "bprm_check_security" in 2];
+    Fork: "fork", ["task_alloc" in 0];
+    Group: "getpgid", ["task_getpgid" in 0];
+    Session: "getsid", ["task_getsid" in 0];
+    JoinGroup: "setpgid", ["task_setpgid" in 0];
+    Nice: "setpriority", ["task_setnice" in 0];
+    Scheduler: "sched_getscheduler", ["task_getscheduler" in 0];
+    SetScheduler: "sched_setscheduler", ["task_setscheduler" in 0];
+    Exists: "kill", ["task_kill" in 0];
+    Name: "prctl", ["task_prctl" in 0];
+    Capabilities: "capget", ["capget" in 0];
+    Socket: "socket", ["socket_create" in 0];
+    Bind: "bind", ["socket_bind" in 0];
+    Connect: "connect", ["socket_connect" in 0];
+    Listen: "listen", ["socket_listen" in 0];
+    Send: "sendto", ["socket_sendmsg" in 0];
+    Receive: "recvfrom", ["socket_recvmsg" in 0];
+    LocalName: "getsockname", ["socket_getsockname" in 0];
+    SocketOption: "getsockopt", ["socket_getsockopt" in 0];
+    Bpf: "bpf", ["bpf" in 0];
 }
 
 impl Operation {
-    /// The operation that a program at this place sees.
-    pub(super) fn seen_by(attach: &Attach) -> Option<Self> {
-        let find = |is: &dyn Fn(Self) -> bool| Self::ALL.iter().copied().find(|operation| is(*operation));
+    /// The operation that a program at this place sees, and the group in which it is probed.
+    pub(super) fn seen_by(attach: &Attach) -> Option<(Self, u32)> {
+        let all = || Self::ALL.iter().copied();
         match attach {
-            Attach::Lsm(hook) => find(&|operation| operation.hooks().contains(&hook.as_str())),
+            Attach::Lsm(hook) => all().find_map(|operation| {
+                let (_, group) = operation.hooks().iter().find(|(name, _)| name == hook)?;
+                Some((operation, *group))
+            }),
             Attach::Tracepoint { subsystem, event } if subsystem == "syscalls" => {
                 let call = event.strip_prefix("sys_enter_").or_else(|| event.strip_prefix("sys_exit_"))?;
-                find(&|operation| operation.call() == call)
+                all().find(|operation| operation.call() == call).map(|operation| (operation, 0))
             }
             Attach::Tracepoint { .. } | Attach::RawTracepoint(_) | Attach::Kprobe(_) => None,
         }
@@ -155,7 +158,7 @@ pub(super) fn perform(prepared: &Prepared, operation: u32) -> i32 {
 }
 
 fn attempt(prepared: &Prepared, operation: Operation) -> i64 {
-    let Prepared { file, socket, program, memory } = *prepared;
+    let Prepared { file, socket: _, program, memory } = *prepared;
     let null = std::ptr::null_mut::<libc::c_void>();
     // SAFETY: descriptors are this process's own, and pointers are to constants, to this frame or to the prepared page. What
     // is opened is closed, what is mapped is unmapped.
@@ -217,6 +220,22 @@ fn attempt(prepared: &Prepared, operation: Operation) -> i64 {
                 let mut data = [0_u32; 6];
                 libc::syscall(libc::SYS_capget, header.as_mut_ptr(), data.as_mut_ptr())
             }
+            Operation::Bpf => {
+                // A command that there is not.
+                let attribute = [0_u64; 4];
+                libc::syscall(libc::SYS_bpf, 0x7fff, attribute.as_ptr(), size_of_val(&attribute))
+            }
+            _ => attempt_on_socket(prepared.socket, operation),
+        }
+    }
+}
+
+/// The operations of sockets.
+fn attempt_on_socket(socket: libc::c_int, operation: Operation) -> i64 {
+    let null = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: as in `attempt`.
+    unsafe {
+        match operation {
             Operation::Socket => closed(libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0)),
             Operation::Bind | Operation::Connect => {
                 let (address, length) = nowhere();
@@ -240,11 +259,7 @@ fn attempt(prepared: &Prepared, operation: Operation) -> i64 {
                 let (level, option) = (libc::SOL_SOCKET, libc::SO_TYPE);
                 libc::getsockopt(socket, level, option, (&raw mut kind).cast(), &raw mut length).into()
             }
-            Operation::Bpf => {
-                // A command that there is not.
-                let attribute = [0_u64; 4];
-                libc::syscall(libc::SYS_bpf, 0x7fff, attribute.as_ptr(), size_of_val(&attribute))
-            }
+            _ => closed(-1),
         }
     }
 }
@@ -260,6 +275,8 @@ fn closed(descriptor: libc::c_int) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use stockade_enforcer_common::head::PROBE_CLASSES;
+
     use super::*;
 
     #[test]
@@ -267,13 +284,15 @@ mod tests {
         let of = |attach: Attach| Operation::seen_by(&attach);
         let tracepoint =
             |subsystem: &str, event: &str| of(Attach::Tracepoint { subsystem: subsystem.into(), event: event.into() });
-        assert_eq!(of(Attach::Lsm("file_open".into())), Some(Operation::Open));
+        assert_eq!(of(Attach::Lsm("file_open".into())), Some((Operation::Open, 0)));
+        assert_eq!(of(Attach::Lsm("bprm_check_security".into())), Some((Operation::Execute, 2)));
         assert_eq!(of(Attach::Lsm("bprm_committed_creds".into())), None);
         assert_eq!(of(Attach::Kprobe("file_open".into())), None);
-        assert_eq!(tracepoint("syscalls", "sys_enter_openat"), Some(Operation::Open));
+        assert_eq!(tracepoint("syscalls", "sys_enter_openat"), Some((Operation::Open, 0)));
         assert_eq!(tracepoint("sched", "sys_enter_openat"), None);
         for (at, operation) in Operation::ALL.iter().enumerate() {
             assert_eq!(*operation as usize, at);
+            assert!(operation.hooks().iter().all(|(_, group)| *group < PROBE_CLASSES));
         }
     }
 }

@@ -288,17 +288,22 @@ pub struct Helper {
 
 impl Helper {
     pub fn start(test: &str, cgroup: Option<&Path>, environment: &[(&str, String)]) -> Self {
-        let program = std::env::current_exe().unwrap();
-        let arguments = ["--ignored", "--exact", test, "--nocapture", "--test-threads=1"];
-        let mut command = match cgroup {
+        match cgroup {
             Some(cgroup) => {
-                let mut command = Command::new("/bin/busybox");
-                command.args(["sh", "-c", "echo $$ > $0/cgroup.procs && exec \"$@\""]).arg(cgroup).arg(program);
-                command
+                let join = "echo $$ > $0/cgroup.procs && exec \"$@\"";
+                Self::start_after(&["/bin/busybox", "sh", "-c", join, cgroup.to_str().unwrap()], test, environment)
             }
-            None => Command::new(program),
-        };
-        command.args(arguments).envs(environment.iter().map(|(name, value)| (name, value)));
+            None => Self::start_after(&[], test, environment),
+        }
+    }
+
+    /// The same, executed by the command before.
+    pub fn start_after(before: &[&str], test: &str, environment: &[(&str, String)]) -> Self {
+        let program = std::env::current_exe().unwrap();
+        let mut words = before.iter().map(std::ffi::OsString::from).chain([program.into_os_string()]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).args(["--ignored", "--exact", test, "--nocapture", "--test-threads=1"]);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         Self { child, output }

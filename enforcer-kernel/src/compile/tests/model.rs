@@ -2,7 +2,7 @@
 //! that the kernel runs is the one of `stockade_policy::model`.
 
 use stockade_enforcer_common::dimension;
-use stockade_enforcer_common::process::MarkRow;
+use stockade_enforcer_common::process::{Inherited, MarkRow};
 use stockade_policy::ir::{LabelOperator, LabelRequirement, LabelSelector, Namespace, NamespaceFilter, PodScope};
 use stockade_policy::model::{self, Ancestor, Argument, Place, Process, Socket, Verdict};
 
@@ -24,8 +24,8 @@ struct Scene {
     happening: Happening,
     own_pid: u32,
     inode: u32,
-    /// Ids and binaries of parent, grandparent…
-    ancestors: Vec<(u32, String)>,
+    /// Ids and binaries of parent, grandparent…; `None`: it could not be read.
+    ancestors: Vec<(u32, Option<String>)>,
     unread: Unread,
 }
 
@@ -34,7 +34,7 @@ struct Sees<'a> {
     plain: Seen<'a>,
     scene: &'a Scene,
     class: u32,
-    marks: [u64; 2],
+    inherited: Inherited,
 }
 
 fn unless<T>(unread: bool, value: T) -> Result<T, Unreadable> {
@@ -50,8 +50,8 @@ impl<'a> Event for Sees<'a> {
     fn class(&self) -> u32 {
         self.class
     }
-    fn marks(&mut self) -> Result<[u64; 2], Unreadable> {
-        Ok(self.marks)
+    fn inherited(&mut self) -> Result<Inherited, Unreadable> {
+        Ok(self.inherited)
     }
     fn binary(&mut self, _: u64, _: u32) -> Result<BinaryIds, Unreadable> {
         unless(self.scene.unread.binary, self.plain.ids)
@@ -116,8 +116,7 @@ fn process_of(scene: &Scene) -> Process {
         own_pid: (!unread.namespaces).then_some(*own_pid),
         binary: (!unread.binary).then(|| happening.binary.clone()),
     };
-    let older =
-        ancestors.iter().map(|(pid, binary)| Ancestor { pid: *pid, own_pid: None, binary: Some(binary.clone()) });
+    let older = ancestors.iter().map(|(pid, binary)| Ancestor { pid: *pid, own_pid: None, binary: binary.clone() });
     let kinds = [Namespace::Mnt, Namespace::Net].into_iter().filter(|_| !unread.namespaces);
     Process {
         lineage: std::iter::once(own).chain(older).collect(),
@@ -145,36 +144,34 @@ fn arguments_of(scene: &Scene) -> Vec<Argument> {
     values.into_iter().zip(scene.unread.args).map(|(value, un)| if un { Argument::Unreadable } else { value }).collect()
 }
 
-/// The marks that the lineage has collected: by its executions through the rows of binaries, by its ids as user space sets
-/// them.
-fn marks_on(scene: &Scene, context: &Context) -> [u64; 2] {
+/// The marks that the lineage has collected, by its executions and its ids, as the kernel's programs set them.
+fn inherited(scene: &Scene, context: &Context) -> Inherited {
     let rows = context.binaries.mark_rows(&context.marks);
-    let own = (scene.happening.pid, scene.happening.binary.clone());
-    let mut marks = [0; 2];
+    let own = (scene.happening.pid, (!scene.unread.binary).then(|| scene.happening.binary.clone()));
+    let mut inherited = Inherited::default();
+    let marks = &mut inherited.marks;
     for (pid, binary) in std::iter::once(&own).chain(&scene.ancestors) {
-        let ids = binary_ids(&context.binaries, binary);
+        inherited.unknown |= binary.is_none();
+        let ids = binary.as_ref().map(|binary| binary_ids(&context.binaries, binary)).unwrap_or_default();
         for (dimension, id) in [
             (dimension::BINARY_EXACT, ids.exact),
             (dimension::BINARY_PREFIX, ids.prefix),
             (dimension::BINARY_POSTFIX, ids.postfix),
+            (dimension::PID_HOST, u64::from(*pid)),
         ] {
             if let Some(row) = rows.get(NumKey::new(dimension, id).as_bytes()) {
                 let row = MarkRow::read_from_bytes(row).unwrap();
-                marks = [marks[0] | row.marks[0], marks[1] | row.marks[1]];
-            }
-        }
-        for (set, slot) in &context.marks {
-            if matches!(set, MarkSet::Pids { own: false, pids } if pids.contains(pid)) {
-                marks[*slot as usize / 64] |= 1 << (slot % 64);
+                *marks = [marks[0] | row.marks[0], marks[1] | row.marks[1]];
             }
         }
     }
-    marks
+    inherited
 }
 
 fn scene() -> impl Strategy<Value = Scene> {
-    let ancestors = prop::collection::vec((1_u32..5, text()), 0..3);
     let rarely = || prop::bool::weighted(0.15);
+    let binary = (rarely(), text()).prop_map(|(unread, binary)| (!unread).then_some(binary));
+    let ancestors = prop::collection::vec((1_u32..5, binary), 0..3);
     let unread = (rarely(), rarely(), [rarely(), rarely(), rarely()]).prop_map(|(binary, namespaces, args)| Unread {
         binary,
         namespaces,
@@ -281,7 +278,7 @@ fn agree(policies: &[ValidatedPolicy], scenes: &[Scene]) -> Result<(), TestCaseE
             },
             scene,
             class: assignment.cgroups.get(&cgroup).copied().unwrap_or_default(),
-            marks: marks_on(scene, &context),
+            inherited: inherited(scene, &context),
         };
         let mut work = Work::default();
         let outcome = decide(head, &&host, &mut seen, &mut work);
@@ -317,15 +314,10 @@ proptest! {
     #[test]
     fn compiled_rows_decide_what_the_reference_model_decides(
         mut policies in prop::collection::vec(full_policy(), 1..6),
-        mut scenes in prop::collection::vec(scene(), 10),
+        scenes in prop::collection::vec(scene(), 10),
     ) {
         for (at, policy) in policies.iter_mut().enumerate() {
             policy.id.name = format!("p{at}");
-        }
-        let selectors = policies.iter().flat_map(|policy| &policy.hooks[0].selectors);
-        // Marks of an execution whose path could not be built are not known to be missing.
-        if selectors.flat_map(|selector| &selector.binaries).any(|filter| filter.follow_children) {
-            scenes.iter_mut().for_each(|scene| scene.unread.binary = false);
         }
         agree(&policies, &scenes)?;
     }
