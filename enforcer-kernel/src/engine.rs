@@ -226,10 +226,11 @@ impl Engine {
                 *word |= 1 << (slot % 64);
             }
         }
-        if gone != [0; 2] && crate::marks::clear(&self.started.kernel, gone)? {
-            self.memory.marks.retain(|_, slot| used.contains(slot));
+        if gone == [0; 2] || !crate::marks::clear(&self.started.kernel, gone)? {
+            return Ok(());
         }
-        Ok(())
+        self.memory.marks.retain(|_, slot| used.contains(slot));
+        self.memory.write(&self.options.state_dir).map_err(OpError::io("writing the memory"))
     }
 
     /// Becomes readable when there are events.

@@ -4,6 +4,7 @@
 //! Stages 4 to 6 of a policy's way: [`compile`] and `planning`, which are pure, make the rows; the rest makes them true.
 
 pub mod attach;
+mod binaries;
 pub mod btf;
 pub mod cgroups;
 pub mod compile;

@@ -72,6 +72,24 @@ struct Placed {
     record: Vec<u8>,
     /// The class that it is in.
     class: Option<u32>,
+    /// Operations that the agent may not do, whatever hooks say (seccomp, for instance): they say nothing of hooks.
+    forbidden: Vec<Operation>,
+}
+
+impl Placed {
+    /// Starts the process and tries every operation where no probe's rule applies.
+    fn start(kernel: &Kernel) -> Result<Self, String> {
+        let failed = |error| format!("the probe's process: {error}");
+        let process = Process::start().map_err(failed)?;
+        let record = record_of(kernel, process.id()).map_err(|error| error.to_string())?;
+        let mut forbidden = Vec::new();
+        for operation in Operation::ALL {
+            if matches!(process.ask(*operation).map_err(failed)?, libc::EPERM | libc::EACCES | libc::ENOSYS) {
+                forbidden.push(*operation);
+            }
+        }
+        Ok(Self { process, record, class: None, forbidden })
+    }
 }
 
 /// What an operation came to.
@@ -95,12 +113,11 @@ impl Prober {
         let class = CLASS_PROBE + group;
         let placed = match &mut self.process {
             Some(placed) => placed,
-            None => {
-                let process = Process::start().map_err(|error| format!("the probe's process: {error}"))?;
-                let record = record_of(kernel, process.id()).map_err(|error| error.to_string())?;
-                self.process.insert(Placed { process, record, class: None })
-            }
+            None => self.process.insert(Placed::start(kernel)?),
         };
+        if placed.forbidden.contains(&operation) {
+            return Err(format!("the agent may not do its operation ({})", operation.call()));
+        }
         if placed.class != Some(class) {
             enter_class(kernel, &placed.record, class).map_err(|error| error.to_string())?;
             placed.class = Some(class);

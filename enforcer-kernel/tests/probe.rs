@@ -164,3 +164,35 @@ fn a_full_table_of_processes_is_counted_and_lets_nothing_through() {
     assert_eq!(engine.verify(), Verification::default());
     engine.detach_all().unwrap();
 }
+
+#[test]
+fn executables_that_nobody_runs_any_more_make_room_for_others() {
+    if !in_guest() {
+        return;
+    }
+    let mut engine = fresh_engine();
+    let script = "
+        mkdir -p /tmp/many && cp /bin/busybox /tmp/many/busybox
+        for i in $(seq $0 $1); do mkdir -p /tmp/many/$i && ln -f /tmp/many/busybox /tmp/many/$i/true && /tmp/many/$i/true
+        done";
+    let execute = |from: u32, to: u32| {
+        let mut command = std::process::Command::new("/bin/busybox");
+        let output = command.args(["sh", "-c", script]).args([from.to_string(), to.to_string()]).output().unwrap();
+        assert_allowed(&output);
+    };
+    let full = |engine: &mut Engine| engine.counters().unwrap().places["binary_full"];
+    let before = full(&mut engine);
+    // More than the table holds, and room is made now and then as an agent does it.
+    for round in 0..5 {
+        execute(round * 300, round * 300 + 299);
+        engine.probe();
+        while !engine.poll_events(4096).is_empty() {}
+    }
+    assert_eq!(full(&mut engine), before);
+    // Without, it is full, and that is counted.
+    execute(2000, 3100);
+    assert!(full(&mut engine) > before);
+    engine.probe();
+    std::fs::remove_dir_all("/tmp/many").unwrap();
+    engine.detach_all().unwrap();
+}

@@ -182,7 +182,7 @@ impl Kernel for Node {
                 let base = found.base.map(|what| (Reason::Tampered, what));
                 let base = base.or_else(|| (!whole.is_empty()).then_some((Reason::LoadFailed, whole)));
                 integrity.base = base.map(|(reason, message)| Trouble { reason, message });
-                self.tampered = !found.tampered.is_empty();
+                let mut changed = !found.tampered.is_empty();
                 for tampered in &found.tampered {
                     tracing::error!(hook = tampered.hook, what = tampered.what, "a hook is not what was put there");
                 }
@@ -193,12 +193,13 @@ impl Kernel for Node {
                     };
                     *count += 1;
                     let Some(wrong) = hook.wrong else { continue };
-                    self.tampered = true;
+                    changed = true;
                     tracing::error!(hook = hook.attach, what = wrong, "a hook does not work");
                     for policy in &hook.policies {
                         integrity.tampered.entry(policy.clone()).or_insert_with(|| format!("{}: {wrong}", hook.attach));
                     }
                 }
+                self.tampered = changed;
                 integrity
             }
             Err(why) => Integrity { base: Some(why), ..Integrity::default() },

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use stockade_enforcer_common::counter::Place;
 
 use super::Engine;
+use crate::binaries;
 use crate::counters;
 use crate::execute::Installed;
 use crate::instance::Attach;
@@ -24,8 +25,12 @@ struct Waiting {
 }
 
 impl Engine {
-    /// Probes every hook instance in force; where that cannot be done, reads it back.
+    /// Probes every hook instance in force; where that cannot be done, reads it back. To be called every few seconds: what
+    /// else has to be done now and then is done here too.
     pub fn probe(&mut self) -> Vec<Liveness> {
+        if let Err(error) = binaries::make_room(&self.started.kernel) {
+            tracing::warn!(%error, "the table of executables fills up");
+        }
         let hooks: Vec<(String, Installed)> =
             self.state.hooks.iter().map(|(name, installed)| (name.clone(), installed.clone())).collect();
         self.prober.forget();

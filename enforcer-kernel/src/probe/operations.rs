@@ -16,10 +16,11 @@ macro_rules! operations {
         }
 
         impl Operation {
-            const ALL: &[Self] = &[$(Self::$operation,)*];
+            /// All of them.
+            pub(super) const ALL: &[Self] = &[$(Self::$operation,)*];
 
             /// Its system call.
-            fn call(self) -> &'static str {
+            pub(super) fn call(self) -> &'static str {
                 match self { $(Self::$operation => $call,)* }
             }
 
