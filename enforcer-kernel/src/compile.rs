@@ -28,7 +28,7 @@ pub use tests_of::{MarkSet, Marks, marks_of};
 pub struct PlacedHook<'a> {
     /// The policy.
     pub policy: &'a ValidatedPolicy,
-    /// [`crate::scope::policy_key`] of it.
+    /// [`crate::scope::member`] of it.
     pub key: String,
     /// The hook.
     pub hook: &'a ir::Hook,
@@ -41,6 +41,8 @@ pub struct PlacedHook<'a> {
 pub struct Context {
     /// Classes and the policies that apply to them.
     pub classes: BTreeMap<u32, Members>,
+    /// The members that classes are made of.
+    pub assigned: Members,
     /// Slots of marks.
     pub marks: Marks,
     /// The host's namespaces: kind → inode number.

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use stockade_enforcer_common::head::RuleCounts;
 use stockade_enforcer_common::name::shared_map;
 use stockade_policy::NodeFacts;
-use stockade_policy::ir::{Namespace, PolicyId, ValidatedPolicy};
+use stockade_policy::ir::{Namespace, PolicyId, Scope, ValidatedPolicy};
 
 use crate::cgroups;
 use crate::compile::Marks;
@@ -26,7 +26,7 @@ use crate::probe::Prober;
 use crate::report::{ApplyReport, PolicyReport, Reason, Trouble};
 use crate::ring::Ring;
 use crate::rows::Rows;
-use crate::scope::ScopeSnapshot;
+use crate::scope::{ScopeSnapshot, member};
 use crate::start::{self, Found, Options, StartError, Started, shared_row};
 
 /// The engine of a node. Only one exists at a time.
@@ -121,9 +121,10 @@ impl Engine {
         let old = std::mem::take(&mut self.in_force);
         let mut failed: BTreeMap<PolicyId, Trouble> = BTreeMap::new();
         let mut report = ApplyReport::default();
+        let also = self.tell_scopes_apart(&wanted, &old, snapshot, &mut report);
         loop {
             let list: Vec<&ValidatedPolicy> = wanted.values().copied().collect();
-            let planned = self.plan(&list, snapshot);
+            let planned = self.plan(&list, snapshot, &also);
             match execute::prepare(&mut self.started.kernel, &self.state, planned.desired.clone()) {
                 Ok(prepared) => {
                     report.policies.clone_from(&planned.reports);
@@ -159,11 +160,42 @@ impl Engine {
         self.apply(&policies, snapshot)
     }
 
-    fn plan(&mut self, policies: &[&ValidatedPolicy], snapshot: &ScopeSnapshot) -> Planned {
+    /// Where a policy's scope changes, cgroups first get classes that know both scopes, under the rules in force: so the flip
+    /// alone changes who is meant, together with what is said of them. Returns the members to tell apart.
+    fn tell_scopes_apart(
+        &mut self,
+        wanted: &BTreeMap<PolicyId, &ValidatedPolicy>,
+        old: &BTreeMap<PolicyId, ValidatedPolicy>,
+        snapshot: &ScopeSnapshot,
+        report: &mut ApplyReport,
+    ) -> Vec<(String, Scope)> {
+        let changed = old.iter().filter_map(|(id, old)| {
+            let scope = &wanted.get(id)?.scope;
+            (*scope != old.scope).then(|| [&old.scope, scope].map(|scope| (member(id, scope), scope.clone())))
+        });
+        let both: Vec<(String, Scope)> = changed.flatten().collect();
+        if both.is_empty() {
+            return both;
+        }
+        let list: Vec<&ValidatedPolicy> = old.values().collect();
+        let planned = self.plan(&list, snapshot, &both);
+        match execute::prepare(&mut self.started.kernel, &self.state, planned.desired.clone()) {
+            Ok(prepared) => {
+                let mut step = ApplyReport::default();
+                self.commit(planned, prepared, &mut step);
+                report.trouble.extend(step.trouble);
+            }
+            Err(failures) => report.trouble.extend(failures.iter().map(|failure| failure.error.to_string())),
+        }
+        both
+    }
+
+    fn plan(&mut self, policies: &[&ValidatedPolicy], snapshot: &ScopeSnapshot, also: &[(String, Scope)]) -> Planned {
         let site = Site {
             node: Node { facts: &self.facts, btf: &self.started.btf },
             base_digest: &self.started.kernel.base_digest,
             host_namespaces: &self.host_namespaces,
+            also,
         };
         planning::plan(policies, snapshot, &site, &mut self.memory)
     }

@@ -12,7 +12,7 @@ use crate::legend::{Legend, Memory};
 use crate::place::{self, NoPlace, Node, Placed};
 use crate::report::{HookReport, PolicyReport, Reason, Trouble};
 use crate::rows::Table;
-use crate::scope::{self, Assignment, ScopeSnapshot, policy_key};
+use crate::scope::{self, Assignment, ScopeSnapshot, member};
 
 /// What is to be done, with everything that is to be known about it.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +38,8 @@ pub(crate) struct Site<'a> {
     pub(crate) node: Node<'a>,
     pub(crate) base_digest: &'a [u8],
     pub(crate) host_namespaces: &'a BTreeMap<ir::Namespace, u32>,
+    /// Members besides those of the policies that classes are to tell apart.
+    pub(crate) also: &'a [(String, Scope)],
 }
 
 /// A policy with all its hooks placed.
@@ -58,7 +60,7 @@ pub(crate) fn plan(
     let mut taken = Vec::new();
     for policy in policies {
         match place_all(policy, site.node) {
-            Ok(placed) => taken.push(PlacedPolicy { policy, key: policy_key(&policy.id), placed }),
+            Ok(placed) => taken.push(PlacedPolicy { policy, key: member(&policy.id, &policy.scope), placed }),
             Err(report) => drop(planned.reports.insert(policy.id.clone(), report)),
         }
     }
@@ -183,7 +185,9 @@ fn compile_all(
     memory: &mut Memory,
     planned: &mut Planned,
 ) -> Option<BTreeSet<PolicyId>> {
-    let scopes: Vec<(String, &Scope)> = taken.iter().map(|policy| (policy.key.clone(), &policy.policy.scope)).collect();
+    let scopes = taken.iter().map(|policy| (policy.key.clone(), &policy.policy.scope));
+    let scopes: Vec<(String, &Scope)> =
+        scopes.chain(site.also.iter().map(|(key, scope)| (key.clone(), scope))).collect();
     planned.assignment = scope::assign(snapshot, &scopes, &mut memory.classes);
     let binaries = Binaries::of(taken.iter().map(|policy| policy.policy));
     planned.mark_rows = binaries.mark_rows(&planned.marks);
@@ -192,6 +196,7 @@ fn compile_all(
     planned.users.clear();
     let context = Context {
         classes: planned.assignment.classes.clone(),
+        assigned: planned.assignment.assigned.clone(),
         marks: planned.marks.clone(),
         host_namespaces: site.host_namespaces.clone(),
         binaries,

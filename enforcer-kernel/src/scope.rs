@@ -6,8 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use stockade_enforcer_common::head::{CLASS_HOST, CLASS_PROBE, CLASS_UNKNOWN_POD, PROBE_CLASSES};
 use stockade_policy::ir::{PodScope, PolicyId, PolicyKind, Scope};
+
+use crate::rows::hex;
 
 /// Who is on the node at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -57,7 +60,25 @@ pub fn policy_key(id: &PolicyId) -> String {
     }
 }
 
-/// The policies that apply to a class, by [`policy_key`].
+/// A policy with this scope, in classes: the same policy with another scope is another member.
+#[must_use]
+pub fn member(id: &PolicyId, scope: &Scope) -> String {
+    let scope = serde_json::to_vec(scope).unwrap_or_default();
+    format!("{}@{}", policy_key(id), hex(&Sha256::digest(scope), 4))
+}
+
+fn policy_of(member: &str) -> &str {
+    member.rsplit_once('@').map_or(member, |(policy, _)| policy)
+}
+
+/// Whether a policy applies to a class. `assigned`: the members that classes are made of now. In a class that is older the
+/// policy may be there with a scope that nobody knows any more: until its cgroups have their new class it goes on applying.
+pub(crate) fn applies(members: &Members, wanted: &str, assigned: &Members) -> bool {
+    let stale = |member: &String| policy_of(member) == policy_of(wanted) && !assigned.contains(member);
+    members.contains(wanted) || members.iter().any(stale)
+}
+
+/// The policies that apply to a class, as [`member`] names them.
 pub type Members = BTreeSet<String>;
 
 /// The numbers of classes; a number keeps its meaning for as long as a cgroup or a table refers to it.
@@ -101,13 +122,6 @@ impl Classes {
     pub fn iter(&self) -> impl Iterator<Item = (u32, &Members)> {
         self.numbers.iter().map(|(number, members)| (*number, members))
     }
-
-    /// Keeps only members that `exists` knows, so that a class of a deleted policy is not another class for ever.
-    #[must_use]
-    pub fn with_members(&self, exists: &BTreeSet<String>) -> Self {
-        let keep = |members: &Members| members.intersection(exists).cloned().collect();
-        Self { numbers: self.numbers.iter().map(|(number, members)| (*number, keep(members))).collect() }
-    }
 }
 
 /// What the node's cgroups and tables have to say for a set of policies.
@@ -117,6 +131,8 @@ pub struct Assignment {
     pub cgroups: BTreeMap<u64, u32>,
     /// Class → members, the host's and that of unknown pods included.
     pub classes: BTreeMap<u32, Members>,
+    /// The members that classes are made of.
+    pub assigned: Members,
 }
 
 /// Assigns every cgroup of `snapshot` its class.
@@ -124,7 +140,8 @@ pub fn assign(snapshot: &ScopeSnapshot, policies: &[(String, &Scope)], classes: 
     let members = |applies: &dyn Fn(&Scope) -> bool| -> Members {
         policies.iter().filter(|(_, scope)| applies(scope)).map(|(key, _)| key.clone()).collect()
     };
-    let mut assignment = Assignment::default();
+    let assigned = policies.iter().map(|(key, _)| key.clone()).collect();
+    let mut assignment = Assignment { assigned, ..Assignment::default() };
     assignment.classes.insert(CLASS_HOST, members(&applies_to_host));
     assignment.classes.insert(CLASS_UNKNOWN_POD, members(&could_apply_to_a_pod));
     for class in CLASS_PROBE..FIRST {
@@ -244,6 +261,18 @@ mod tests {
         classes.retain(&BTreeSet::from([FIRST + 1]));
         assert_eq!(classes.number(&set(&["c"])), FIRST, "a number that nobody uses is used again");
         assert_eq!(classes.number(&set(&["b"])), FIRST + 1);
+    }
+
+    #[test]
+    fn a_policy_with_another_scope_is_another_member_and_a_forgotten_scope_goes_on() {
+        let id = PolicyId { kind: PolicyKind::Cluster, namespace: String::new(), name: "p".into() };
+        let (all, host) = (member(&id, &Scope::Everything), member(&id, &Scope::Some { host: true, pods: None }));
+        assert_ne!(all, host);
+        let (old, new) = (Members::from([all.clone()]), Members::from([host.clone()]));
+        let both: Members = old.union(&new).cloned().collect();
+        assert!(applies(&old, &all, &both) && !applies(&old, &host, &both), "both are known: they are told apart");
+        assert!(applies(&old, &host, &new), "the old one is not");
+        assert!(!applies(&Members::new(), &host, &new));
     }
 
     #[test]

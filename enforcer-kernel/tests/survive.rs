@@ -6,6 +6,7 @@ mod guest;
 use std::time::{Duration, Instant};
 
 use guest::*;
+use serde_json::json;
 use stockade_enforcer_kernel::Options;
 use stockade_policy::ir::ValidatedPolicy;
 
@@ -55,6 +56,53 @@ fn edits_under_load_let_nothing_through() {
     assert_eq!((beside.refused, beside.failed), (0, 0), "{beside:?}");
     assert!(inside.refused > 100 && beside.allowed > 100, "{inside:?} {beside:?}");
     assert_eq!(pinned("hook-").len(), 1, "instances that were replaced are gone");
+    finish(engine);
+}
+
+/// Refuses the opening of what is below `prefix` to pods that have one of these labels.
+fn for_apps(generation: i64, apps: &[&str], prefix: &str) -> ValidatedPolicy {
+    policy(&json!({
+        "apiVersion": "cilium.io/v1alpha1", "kind": "TracingPolicy",
+        "metadata": {"name": "moving", "generation": generation},
+        "spec": {
+            "podSelector": {"matchExpressions": [{"key": "app", "operator": "In", "values": apps}]},
+            "kprobes": [guard(&[prefix])],
+        },
+    }))
+}
+
+#[test]
+fn a_scope_changes_together_with_the_rules() {
+    if !in_guest() {
+        return;
+    }
+    let mut engine = fresh_engine();
+    for file in ["/tmp/guarded/one/file", "/tmp/guarded/two/file"] {
+        std::fs::create_dir_all(std::path::Path::new(file).parent().unwrap()).unwrap();
+        std::fs::write(file, "x").unwrap();
+    }
+    go();
+    let (first, both, second) = (TestPod::new("shop", "a"), TestPod::new("shop", "b"), TestPod::new("shop", "c"));
+    let snapshot = snapshot(&[&first, &both, &second]);
+    // In turn: a and b may open nothing of "one"; b and c nothing of either.
+    let version = |generation: i64| match generation % 2 {
+        1 => for_apps(generation, &["a", "b"], "/tmp/guarded/one"),
+        _ => for_apps(generation, &["b", "c"], "/tmp/guarded"),
+    };
+    apply(&mut engine, &[version(1)], &snapshot);
+    let mut always = Helper::hammer("/tmp/guarded/one/file", &both.container(), 0);
+    let mut never = Helper::hammer("/tmp/guarded/two/file", &first.container(), 0);
+    for generation in 2..=12 {
+        apply(&mut engine, &[version(generation)], &snapshot);
+        engine.poll_events(4096);
+    }
+    stop();
+    let (always, never) = (always.hammered(), never.hammered());
+    assert_eq!((always.allowed, always.failed), (0, 0), "in both scopes, and refused by both: {always:?}");
+    assert_eq!((never.refused, never.failed), (0, 0), "no version refuses it: {never:?}");
+    assert!(always.refused > 100 && never.allowed > 100, "{always:?} {never:?}");
+    assert_denied(&second.run("cat /tmp/guarded/one/file"));
+    assert_allowed(&first.run("cat /tmp/guarded/one/file"));
     finish(engine);
 }
 

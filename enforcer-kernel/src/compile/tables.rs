@@ -17,7 +17,7 @@ use super::fields::{Fields, set};
 use super::tests_of::{CompiledRule, Test};
 use super::{Context, TooLarge};
 use crate::rows::Table;
-use crate::scope::Members;
+use crate::scope::{Members, applies};
 
 /// The tables that a hook has, in any generation.
 const TABLES: [&str; 7] = [
@@ -121,7 +121,12 @@ fn scope(
     tables: &mut BTreeMap<&'static str, Table>,
 ) {
     let of = |members: &Members| {
-        Vector::of(rules.iter().filter(|rule| members.contains(&rule.policy)).map(|rule| rule.number as usize))
+        Vector::of(
+            rules
+                .iter()
+                .filter(|rule| applies(members, &rule.policy, &context.assigned))
+                .map(|rule| rule.number as usize),
+        )
     };
     let nobody = Members::new();
     // A class that nobody knows is judged as a pod that nobody knows.

@@ -253,6 +253,7 @@ fn agree(policies: &[ValidatedPolicy], scenes: &[Scene]) -> Result<(), TestCaseE
     let assignment = assign(&snapshot(), &keyed, &mut Classes::default());
     let context = Context {
         classes: assignment.classes,
+        assigned: assignment.assigned,
         // From the last slot down, so that both words are used.
         marks: marks_of(policies).into_iter().zip((0..64).map(|at| if at % 2 == 0 { at } else { 127 - at })).collect(),
         host_namespaces: BTreeMap::from([(Namespace::Mnt, HOST_INODE), (Namespace::Net, HOST_INODE)]),
