@@ -82,6 +82,7 @@ impl Placed {
         let failed = |error| format!("the probe's process: {error}");
         let process = Process::start().map_err(failed)?;
         let record = record_of(kernel, process.id()).map_err(|error| error.to_string())?;
+        let record = record.ok_or("the probe's process has no record (without the host's pids it cannot be found)")?;
         let mut forbidden = Vec::new();
         for operation in Operation::ALL {
             if matches!(process.ask(*operation).map_err(failed)?, libc::EPERM | libc::EACCES | libc::ENOSYS) {
@@ -155,17 +156,17 @@ impl Prober {
 }
 
 /// The key of the process's record.
-fn record_of(kernel: &Kernel, pid: u32) -> Result<Vec<u8>, OpError> {
+fn record_of(kernel: &Kernel, pid: u32) -> Result<Option<Vec<u8>>, OpError> {
     let table = kernel.shared(shared_map::PROCESSES)?;
     let failed = || OpError::io("looking for the record of the probe's process");
     for key in table.keys().map_err(failed())? {
         let record = table.get(&key).map_err(failed())?;
         let Some(record) = record.and_then(|bytes| ProcessRecord::read_from_bytes(&bytes).ok()) else { continue };
         if record.id.tgid == pid && record.parent.tgid == std::process::id() {
-            return Ok(key);
+            return Ok(Some(key));
         }
     }
-    Err(OpError::Unknown("the record of the probe's process".into()))
+    Ok(None)
 }
 
 /// Puts the process, which waits and so writes nothing of its record, into a class.

@@ -171,28 +171,30 @@ fn executables_that_nobody_runs_any_more_make_room_for_others() {
         return;
     }
     let mut engine = fresh_engine();
-    let script = "
-        mkdir -p /tmp/many && cp /bin/busybox /tmp/many/busybox
-        for i in $(seq $0 $1); do mkdir -p /tmp/many/$i && ln -f /tmp/many/busybox /tmp/many/$i/true && /tmp/many/$i/true
-        done";
-    let execute = |from: u32, to: u32| {
-        let mut command = std::process::Command::new("/bin/busybox");
-        let output = command.args(["sh", "-c", script]).args([from.to_string(), to.to_string()]).output().unwrap();
-        assert_allowed(&output);
+    std::fs::create_dir_all("/tmp/many").unwrap();
+    std::fs::copy("/bin/busybox", "/tmp/many/busybox").unwrap();
+    let execute = |numbers: std::ops::Range<u32>| {
+        for number in numbers {
+            let directory = format!("/tmp/many/{number}");
+            std::fs::create_dir(&directory).unwrap();
+            let executable = format!("{directory}/true");
+            std::fs::hard_link("/tmp/many/busybox", &executable).unwrap();
+            assert!(std::process::Command::new(executable).status().unwrap().success());
+        }
     };
     let full = |engine: &mut Engine| engine.counters().unwrap().places["binary_full"];
     let before = full(&mut engine);
     // More than the table holds, and room is made now and then as an agent does it.
-    for round in 0..5 {
-        execute(round * 300, round * 300 + 299);
+    for round in 0..4 {
+        execute(round * 280..(round + 1) * 280);
         engine.probe();
         while !engine.poll_events(4096).is_empty() {}
     }
     assert_eq!(full(&mut engine), before);
     // Without, it is full, and that is counted.
-    execute(2000, 3100);
+    execute(2000..2600);
     assert!(full(&mut engine) > before);
     engine.probe();
     std::fs::remove_dir_all("/tmp/many").unwrap();
-    engine.detach_all().unwrap();
+    finish(engine);
 }
