@@ -46,6 +46,9 @@ async fn the_chart_is_taken_by_the_api_server_and_gives_nobody_more_than_it_says
     }
     let enforcer = &of_kind(&objects, "DaemonSet")[0]["spec"]["template"]["spec"];
     assert!(enforcer["hostNetwork"].is_null(), "{enforcer}");
+    // Under a runtime's default profile neither pins nor the list of security modules can be reached.
+    assert_eq!(enforcer["securityContext"]["appArmorProfile"], serde_json::json!({"type": "Unconfined"}));
+    assert_eq!(enforcer["securityContext"]["seLinuxOptions"], serde_json::json!({"type": "spc_t"}));
     let security = &container(&objects, "DaemonSet")["securityContext"];
     assert_eq!(security["privileged"], false);
     assert_eq!(security["readOnlyRootFilesystem"], true);
