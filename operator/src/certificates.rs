@@ -50,22 +50,29 @@ pub enum Need {
 
 /// Judges what is stored.
 #[must_use]
-pub fn need(stored: &Stored, name: &str, now: OffsetDateTime) -> Need {
+pub fn need(stored: &Stored, names: &[String], now: OffsetDateTime) -> Need {
     let Ok(ca) = validity(&stored.ca) else { return Need::Authority };
-    if KeyPair::from_pem(&stored.ca_key).is_err() || ca.1 - now < Duration::days(LEAF_DAYS) {
+    // What another key has signed nobody would believe, however often it were made anew.
+    if !belong_together(&stored.ca, &stored.ca_key) || ca.1 - now < Duration::days(LEAF_DAYS) {
         return Need::Authority;
     }
     let Ok((begin, end)) = validity(&stored.leaf) else { return Need::Leaf };
     let renew = begin + (end - begin) * 2 / 3;
-    if now >= renew || verify(&stored.ca, &stored.leaf, name, now).is_err() || !keys_match(stored) {
+    let believed = names.iter().all(|name| verify(&stored.ca, &stored.leaf, name, now).is_ok());
+    if now >= renew || !believed || !keys_match(stored) {
         return Need::Leaf;
     }
     Need::Nothing
 }
 
 fn keys_match(stored: &Stored) -> bool {
-    let Ok(key) = KeyPair::from_pem(&stored.leaf_key) else { return false };
-    let Ok(der) = CertificateDer::from_pem_slice(stored.leaf.as_bytes()) else { return false };
+    belong_together(&stored.leaf, &stored.leaf_key)
+}
+
+/// Whether a certificate is of this key.
+fn belong_together(certificate: &str, key: &str) -> bool {
+    let Ok(key) = KeyPair::from_pem(key) else { return false };
+    let Ok(der) = CertificateDer::from_pem_slice(certificate.as_bytes()) else { return false };
     let Ok((_, certificate)) = x509_parser::parse_x509_certificate(&der) else { return false };
     certificate.public_key().subject_public_key.data.as_ref() == key.public_key_raw()
 }
@@ -161,6 +168,10 @@ mod tests {
         OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap()
     }
 
+    fn names() -> Vec<String> {
+        vec![NAME.into()]
+    }
+
     fn fresh() -> Stored {
         new_authority(&[NAME.into()], now()).unwrap()
     }
@@ -168,19 +179,23 @@ mod tests {
     #[test]
     fn a_fresh_pair_is_good_until_two_thirds_of_its_life() {
         let stored = fresh();
-        assert_eq!(need(&stored, NAME, now()), Need::Nothing);
-        assert_eq!(need(&stored, NAME, now() + Duration::days(59)), Need::Nothing);
-        assert_eq!(need(&stored, NAME, now() + Duration::days(61)), Need::Leaf);
-        assert_eq!(need(&stored, NAME, now() + Duration::days(CA_DAYS - 80)), Need::Authority);
-        assert_eq!(need(&stored, "another.name", now()), Need::Leaf);
+        assert_eq!(need(&stored, &names(), now()), Need::Nothing);
+        assert_eq!(need(&stored, &names(), now() + Duration::days(59)), Need::Nothing);
+        assert_eq!(need(&stored, &names(), now() + Duration::days(61)), Need::Leaf);
+        assert_eq!(need(&stored, &names(), now() + Duration::days(CA_DAYS - 80)), Need::Authority);
+        assert_eq!(need(&stored, &["another.name".into()], now()), Need::Leaf);
+        let further = [names(), vec!["another.name".into()]].concat();
+        assert_eq!(need(&stored, &further, now()), Need::Leaf, "every name counts, not the first alone");
     }
 
     #[test]
     fn what_is_missing_or_damaged_is_made_anew() {
-        assert_eq!(need(&Stored::default(), NAME, now()), Need::Authority);
-        assert_eq!(need(&Stored { leaf: "x".into(), ..fresh() }, NAME, now()), Need::Leaf);
-        assert_eq!(need(&Stored { leaf_key: fresh().leaf_key, ..fresh() }, NAME, now()), Need::Leaf);
-        assert_eq!(need(&Stored { ca_key: String::new(), ..fresh() }, NAME, now()), Need::Authority);
+        assert_eq!(need(&Stored::default(), &names(), now()), Need::Authority);
+        assert_eq!(need(&Stored { leaf: "x".into(), ..fresh() }, &names(), now()), Need::Leaf);
+        assert_eq!(need(&Stored { leaf_key: fresh().leaf_key, ..fresh() }, &names(), now()), Need::Leaf);
+        assert_eq!(need(&Stored { ca_key: String::new(), ..fresh() }, &names(), now()), Need::Authority);
+        let another = Stored { ca_key: fresh().ca_key, ..fresh() };
+        assert_eq!(need(&another, &names(), now()), Need::Authority, "a leaf of it would never be believed");
     }
 
     #[test]

@@ -76,11 +76,16 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Arc::new(move |outcome, took| metrics.reviewed(outcome, took))
     };
     let settings = Settings { action, nodes, observer };
-    let webhook = tokio::spawn(serve::serve(args.webhook_listen, settings, knowns.clone(), serving, stop.clone()));
+    let mut webhook = tokio::spawn(serve::serve(args.webhook_listen, settings, knowns.clone(), serving, stop.clone()));
     let keeper = (args.certificates == Certificates::SelfSigned).then_some(names);
-    let leading = tokio::spawn(lead(args, requests, view, knowns, keeper, metrics, stop.clone()));
+    let mut leading = tokio::spawn(lead(args, requests, view, knowns, keeper, metrics, stop.clone()));
 
-    end().await?;
+    // Neither ends by itself: a replica that no longer serves, or can never lead again, must not look alive.
+    tokio::select! {
+        ended = end() => ended?,
+        ended = &mut webhook => return Err(ended?.err().unwrap_or_else(|| anyhow::anyhow!("the webhook is served no more"))),
+        ended = &mut leading => return Err(ended?.err().unwrap_or_else(|| anyhow::anyhow!("the election was left"))),
+    }
     tracing::info!("ending");
     stop.cancel();
     leading.await??;

@@ -133,8 +133,7 @@ impl Keeper {
     }
 
     async fn keep(&self, known: &Known, now: OffsetDateTime) -> Result<(), KeepError> {
-        let service = self.names.first().map(String::as_str).unwrap_or_default();
-        let (stored, serve_from) = match certificates::need(&known.stored, service, now) {
+        let (stored, serve_from) = match certificates::need(&known.stored, &self.names, now) {
             Need::Nothing => return self.trust(&known.stored.ca, now).await,
             Need::Leaf => (certificates::new_leaf(&known.stored, &self.names, now)?, known.serve_from),
             Need::Authority => {

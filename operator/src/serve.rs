@@ -33,6 +33,9 @@ impl Serving {
 
 /// A new connection has this long to shake hands.
 const HANDSHAKE: Duration = Duration::from_secs(5);
+/// New connections are taken for so long after the end was asked for: API servers and kube-proxies learn only meanwhile that
+/// this replica is gone, and a connection that is refused is a policy that cannot be written.
+const LEARN: Duration = Duration::from_secs(5);
 /// Requests under way have this long at the end.
 const GRACE: Duration = Duration::from_secs(5);
 /// Certificates in files are looked at this often.
@@ -55,6 +58,7 @@ pub async fn serve(
         let handle = handle.clone();
         async move {
             stop.cancelled().await;
+            tokio::time::sleep(LEARN).await;
             handle.graceful_shutdown(Some(GRACE));
         }
     });
@@ -108,5 +112,28 @@ pub async fn follow_files(dir: &Path, known: watch::Sender<Known>) {
             differs
         });
         tokio::time::sleep(REREAD).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_replica_that_is_to_end_still_answers_those_who_do_not_know_it_yet() {
+        // Both libraries of the process bring a provider, and nobody has chosen.
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let stored = certificates::new_authority(&["localhost".into()], OffsetDateTime::now_utc()).unwrap();
+        let (_known, knowns) = watch::channel(Known::of_files(stored));
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(serve(listen, Settings::default(), knowns, Serving::default(), stop.clone()));
+        while tokio::net::TcpStream::connect(listen).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        stop.cancel();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(tokio::net::TcpStream::connect(listen).await.is_ok(), "a connection is refused at once");
+        task.abort();
     }
 }

@@ -42,9 +42,30 @@ pub struct Writer {
     client: Client,
     recorder: Recorder,
     kubelets: Kubelets,
-    /// Judgements by policy: of which generation and annotation, and what.
-    documents: BTreeMap<Key, (Option<i64>, bool, Document)>,
+    /// Judgements by policy: of which version, and what.
+    documents: BTreeMap<Key, (Version, Document)>,
     written: BTreeMap<Key, (Instant, PolicyStatus)>,
+    /// When the API server last refused a status.
+    refused: BTreeMap<Key, Instant>,
+}
+
+/// What a judgement depends on. A policy that is deleted and made anew between two rounds begins at generation 1 again, so
+/// the uid is part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Version {
+    uid: Option<String>,
+    generation: Option<i64>,
+    suspended: bool,
+}
+
+impl Version {
+    fn of(object: &DynamicObject) -> Self {
+        Self {
+            uid: object.metadata.uid.clone(),
+            generation: object.metadata.generation,
+            suspended: object.annotations().get(SUSPEND_ANNOTATION).is_some_and(|value| value == "true"),
+        }
+    }
 }
 
 /// A status that is to be written.
@@ -61,8 +82,8 @@ impl Writer {
     pub fn new(client: Client) -> Self {
         let reporter = Reporter { controller: "stockade-operator".into(), instance: None };
         let recorder = Recorder::new(client.clone(), reporter);
-        let (documents, written) = (BTreeMap::new(), BTreeMap::new());
-        Self { client, recorder, kubelets: Kubelets::default(), documents, written }
+        let (documents, written, refused) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { client, recorder, kubelets: Kubelets::default(), documents, written, refused }
     }
 
     /// Writes for as long as this replica leads.
@@ -83,8 +104,7 @@ impl Writer {
         let stale = view.with(|view| liveness::stale(view, now));
         self.kubelets.look(&self.client, &stale, now).await;
         let (mut due, states) = view.with(|view| (self.due(view, now), self.states_due(view, now)));
-        // Failures first: they are what somebody waits to hear of.
-        due.sort_by_key(|due| ready_status(&due.status) == Some(ConditionStatus::True));
+        due.sort_by_key(|due| rank(self.refused.contains_key(&due.key), &due.status));
         for due in due.into_iter().take(ROUND) {
             self.write(due).await;
         }
@@ -97,6 +117,7 @@ impl Writer {
     fn due(&mut self, view: &View, now: Timestamp) -> Vec<Due> {
         self.documents.retain(|key, _| view.policies.contains_key(key));
         self.written.retain(|key, _| view.policies.contains_key(key));
+        self.refused.retain(|key, _| view.policies.contains_key(key));
         let nodes = self.nodes(view, now);
         let mut due = Vec::new();
         for (key, policy) in &view.policies {
@@ -120,6 +141,9 @@ impl Writer {
     }
 
     fn may_write(&self, key: &Key, status: &PolicyStatus, was: Option<&PolicyStatus>) -> bool {
+        if self.refused.get(key).is_some_and(|at| at.elapsed() < ROLLING) {
+            return false;
+        }
         let Some((at, written)) = self.written.get(key) else { return true };
         // What was written may not have come back through the watch yet. Later it was changed by somebody else.
         if written == status {
@@ -129,19 +153,18 @@ impl Writer {
     }
 
     fn document(&mut self, key: &Key, policy: &Policy) -> Document {
-        let generation = policy.object.metadata.generation;
-        let suspended = policy.object.annotations().get(SUSPEND_ANNOTATION).is_some_and(|value| value == "true");
-        if let Some((of, was_suspended, document)) = self.documents.get(key)
-            && (*of, *was_suspended) == (generation, suspended)
+        let version = Version::of(&policy.object);
+        if let Some((of, document)) = self.documents.get(key)
+            && *of == version
         {
             return document.clone();
         }
         let judgement = judge(&policy.raw());
         let document = match &judgement.policy {
-            Some(validated) => Document::accepted(validated, suspended),
+            Some(validated) => Document::accepted(validated, version.suspended),
             None => Document::Invalid(judgement.faults),
         };
-        self.documents.insert(key.clone(), (generation, suspended, document.clone()));
+        self.documents.insert(key.clone(), (version, document.clone()));
         document
     }
 
@@ -167,9 +190,13 @@ impl Writer {
         match api.patch_status(name, &PatchParams::apply(OPERATOR_MANAGER).force(), &Patch::Apply(&patch)).await {
             Ok(_) => {
                 self.tell(&policy, &status, was.as_ref()).await;
+                self.refused.remove(&key);
                 self.written.insert(key, (Instant::now(), status));
             }
-            Err(error) => tracing::warn!(%error, %kind, namespace, name, "a policy's status could not be written"),
+            Err(error) => {
+                tracing::warn!(%error, %kind, namespace, name, "a policy's status could not be written");
+                self.refused.insert(key, Instant::now());
+            }
         }
     }
 
@@ -303,6 +330,12 @@ fn condition(status: &PolicyStatus, kind: ConditionType) -> Option<&Condition> {
     status.conditions.iter().find(|condition| condition.type_ == kind.as_str())
 }
 
+/// What is written first: failures, because they are what somebody waits to hear of. What was refused comes last, so that a
+/// few objects whose status the API server never takes do not use up every round.
+fn rank(refused: bool, status: &PolicyStatus) -> (bool, bool) {
+    (refused, ready_status(status) == Some(ConditionStatus::True))
+}
+
 /// How long after one write the next may follow.
 fn pause(status: &PolicyStatus, was: Option<&PolicyStatus>) -> Duration {
     let same =
@@ -380,6 +413,29 @@ mod tests {
             conditions,
             ..PolicyStatus::default()
         }
+    }
+
+    #[test]
+    fn a_policy_that_is_made_anew_is_another_version() {
+        let mut object = DynamicObject::new("p", &PolicyKind::Cluster.api_resource());
+        object.metadata.uid = Some("first".into());
+        object.metadata.generation = Some(1);
+        let first = Version::of(&object);
+        assert_eq!(first, Version::of(&object.clone()));
+        object.metadata.uid = Some("second".into());
+        assert_ne!(first, Version::of(&object), "both are at generation 1");
+        object.metadata.uid = Some("first".into());
+        object.annotations_mut().insert(SUSPEND_ANNOTATION.into(), "true".into());
+        assert_ne!(first, Version::of(&object), "an annotation moves no generation");
+    }
+
+    #[test]
+    fn failures_come_first_and_what_was_refused_last() {
+        let good = status((ConditionStatus::True, Reason::Enforced), None, 0);
+        let bad = status((ConditionStatus::False, Reason::Invalid), Some(ConditionType::Stalled), 0);
+        let mut due = [("refused", rank(true, &bad)), ("good", rank(false, &good)), ("bad", rank(false, &bad))];
+        due.sort_by_key(|(_, rank)| *rank);
+        assert_eq!(due.map(|(name, _)| name), ["bad", "good", "refused"]);
     }
 
     #[test]

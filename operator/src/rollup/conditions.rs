@@ -50,6 +50,7 @@ fn row(input: &Input<'_>, count: &Count<'_>) -> Row {
         Document::Accepted { mode, suspended, .. } => match cause(count) {
             Some(cause) => not_ready(*mode, &cause, count),
             None if !count.any_desired && count.nodes.uncovered > 0 => no_enforcer(count),
+            None if !count.any_desired && count.any_awaited => awaited(*mode),
             None if !count.any_desired => no_nodes(),
             None if count.standings.is_empty() => no_live_node(*mode, count),
             None => at_goal(*mode, *suspended, count),
@@ -161,6 +162,19 @@ fn no_nodes() -> Row {
         ready: (True, Reason::NoNodes),
         third: None,
         message: "no node is meant: the nodeSelector matches none, or there are none".into(),
+    }
+}
+
+/// Every node that is meant has just joined: a first rollout, and nothing that somebody who waits may take for done.
+fn awaited(mode: Mode) -> Row {
+    let claim = (False, Reason::Progressing);
+    Row {
+        accepted: ACCEPTED,
+        programmed: claim,
+        enforcing: of_mode(mode, claim),
+        ready: claim,
+        third: Some(ConditionType::Reconciling),
+        message: "the nodes that are meant have just joined, and their enforcers are on their way".into(),
     }
 }
 

@@ -14,6 +14,8 @@ pub(super) struct Count<'a> {
     pub(super) standings: Vec<Standing<'a>>,
     /// Nodes that the selector matches and that have an enforcer.
     pub(super) any_desired: bool,
+    /// A node that the selector matches is so young that its enforcer may be on its way.
+    pub(super) any_awaited: bool,
     /// An older generation is in force on a desired node, live or not.
     pub(super) older: bool,
 }
@@ -23,14 +25,21 @@ pub(super) fn count<'a>(input: &Input<'a>) -> Count<'a> {
         Document::Accepted { node_selector, .. } => node_selector.as_ref(),
         Document::Invalid(_) => None,
     };
-    let mut count = Count { nodes: NodeCounts::default(), standings: Vec::new(), any_desired: false, older: false };
+    let mut count = Count {
+        nodes: NodeCounts::default(),
+        standings: Vec::new(),
+        any_desired: false,
+        any_awaited: false,
+        older: false,
+    };
     let nodes = &mut count.nodes;
     for node in input.nodes {
         let matches = selector.is_none_or(|selector| selector.matches(&node.labels));
         match (node.covered, matches) {
             (true, false) => nodes.skipped += 1,
             (false, true) if !node.joining => nodes.uncovered += 1,
-            (false, _) => {}
+            (false, true) => count.any_awaited = true,
+            (false, false) => {}
             (true, true) => {
                 nodes.desired += 1;
                 count.any_desired = true;

@@ -252,6 +252,14 @@ fn row_18_unreachable_and_joining_nodes_are_counted_and_hold_nothing_up() {
 }
 
 #[test]
+fn row_18_a_node_that_has_just_joined_is_meant_before_its_enforcer_speaks() {
+    let new = Node { joining: true, covered: false, ..node("a") };
+    let expected = "T/Valid F/Progressing F/Progressing F/Progressing Reconciling";
+    check(accepted(Mode::Enforce), &[new.clone()], expected, "InProgress");
+    check(accepted(Mode::Enforce), &[new, at_goal("b")], "T/Valid T/Programmed T/Enforced T/Enforced", "Current");
+}
+
+#[test]
 fn row_19_every_desired_node_is_unreachable() {
     let nodes = [Node { liveness: Liveness::Unreachable, ..at_goal("a") }];
     let expected = "T/Valid U/NodesUnreachable U/NodesUnreachable U/NodesUnreachable Reconciling";
