@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use stockade_crds::{ConditionStatus, ConditionType, NodePolicyStateStatus, PolicyEntry, Reason};
-use stockade_policy::ir::{PolicyId, ValidatedPolicy};
+use stockade_policy::ir::{PolicyId, Scope, ValidatedPolicy};
 
 use crate::activity::Activities;
 use crate::judged::{Judge, Judged};
@@ -68,6 +68,7 @@ impl<K: Kernel> Agent<K> {
             let kernel = Arc::clone(&self.kernel);
             self.outcomes = kernel.lock().unwrap_or_else(PoisonError::into_inner).apply(&wanted.0, population);
             self.applied = Some(wanted);
+            self.tell_who_is_not_seen(judged, population);
         }
         let known: Vec<&PolicyId> = judged.policies.iter().map(|policy| &policy.id).collect();
         self.attempts.forget_all_but(&known);
@@ -78,6 +79,16 @@ impl<K: Kernel> Agent<K> {
         let down = self.kernel.lock().unwrap_or_else(PoisonError::into_inner).down();
         let status = self.status(entries, &counts, down.clone());
         Round { status, retry_in: self.attempts.next_in(), down }
+    }
+
+    /// Policies about pods are in force for nobody on a node whose pods cannot be told from the host's processes.
+    fn tell_who_is_not_seen(&mut self, judged: &Judged, population: &Population) {
+        let Some(why) = unseen(population) else { return };
+        for policy in judged.policies.iter().filter(|policy| matches!(policy.scope, Scope::Some { .. })) {
+            if let Some(outcome) = self.outcomes.get_mut(&policy.id) {
+                outcome.trouble.get_or_insert_with(|| why.clone());
+            }
+        }
     }
 
     /// Reads back and probes; says whether something has to be repaired.
@@ -112,7 +123,8 @@ impl<K: Kernel> Agent<K> {
 
     fn status(&mut self, policies: Vec<PolicyEntry>, counts: &Counts, down: Option<Trouble>) -> NodePolicyStateStatus {
         let facts = self.kernel.lock().unwrap_or_else(PoisonError::into_inner).facts();
-        let supported = match down {
+        let unseen = self.applied.as_ref().and_then(|(_, population)| unseen(population));
+        let supported = match down.or(unseen) {
             Some(why) => (ConditionStatus::False, why.reason, why.message),
             None => kernel_supported(&facts.features, &facts.lsm),
         };
@@ -154,6 +166,14 @@ fn kernel_supported(features: &[String], lsm: &[String]) -> (ConditionStatus, Re
     } else {
         (ConditionStatus::True, Reason::KernelSupported, "the kernel has what enforcement needs".into())
     }
+}
+
+/// Why no pod's cgroup is found though there are pods: the kubelet keeps them elsewhere.
+fn unseen(population: &Population) -> Option<Trouble> {
+    let seen = population.pods.is_empty() || !population.cgroups.pod_roots.is_empty();
+    let message = "there are pods, and none of the kubelet's cgroups (kubepods, kubepods.slice) is where it is looked for: \
+                   policies about pods reach none here";
+    (!seen).then(|| Trouble { reason: Reason::CgroupV2Missing, message: message.into() })
 }
 
 /// The tables that decide; one without room leaves processes without what verdicts need.
@@ -198,7 +218,70 @@ fn condition(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+    use stockade_crds::{EntryState, NodeFactsStatus};
+
     use super::*;
+    use crate::pods::PodInfo;
+
+    /// A kernel that can do everything.
+    struct Able;
+
+    impl Kernel for Able {
+        fn facts(&self) -> NodeFactsStatus {
+            let text = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+            NodeFactsStatus { lsm: text(&["bpf"]), features: text(&["btf", "cgroup2"]), ..Default::default() }
+        }
+
+        fn down(&self) -> Option<Trouble> {
+            None
+        }
+
+        fn apply(&mut self, policies: &[ValidatedPolicy], _: &Population) -> BTreeMap<PolicyId, Outcome> {
+            let outcome = |policy: &ValidatedPolicy| Outcome {
+                generation_in_force: Some(policy.generation),
+                digest: String::new(),
+                strength: None,
+                trouble: None,
+                hooks: Vec::new(),
+            };
+            policies.iter().map(|policy| (policy.id.clone(), outcome(policy))).collect()
+        }
+
+        fn verify(&mut self) -> Integrity {
+            Integrity::default()
+        }
+
+        fn counts(&mut self) -> Counts {
+            Counts::default()
+        }
+    }
+
+    #[test]
+    fn a_policy_about_pods_is_not_in_force_where_no_pod_is_seen() {
+        let policy = |kind: &str, name: &str| {
+            json!({
+                "apiVersion": "cilium.io/v1alpha1", "kind": kind,
+                "metadata": {"name": name, "namespace": "shop", "uid": name, "generation": 1},
+                "spec": {"lsmhooks": [{"hook": "file_open", "args": [{"index": 0, "type": "file"}]}]},
+            })
+        };
+        let policies = BTreeMap::from([
+            ("a".to_owned(), policy("TracingPolicy", "everybody")),
+            ("b".to_owned(), policy("TracingPolicyNamespaced", "pods")),
+        ]);
+        let mut agent = Agent::new(Arc::new(Mutex::new(Able)), Judge::default());
+        let judged = agent.judge(&Desired { policies, ..Desired::default() });
+        let mut population = Population::default();
+        population.pods.insert("u".into(), PodInfo::default());
+        let states = |round: Round| round.status.policies.into_iter().map(|entry| entry.state).collect::<Vec<_>>();
+        let blind = agent.round(&judged, &population, false, Instant::now());
+        assert_eq!(blind.status.conditions[0].reason, Reason::CgroupV2Missing.as_str());
+        assert_eq!(states(blind), [EntryState::Programmed, EntryState::Retrying]);
+        population.cgroups.pod_roots.push(1);
+        let round = agent.round(&judged, &population, false, Instant::now());
+        assert_eq!(states(round), [EntryState::Programmed, EntryState::Programmed]);
+    }
 
     #[test]
     fn a_full_table_is_a_condition_and_lost_events_are_said_in_orders_of_magnitude() {

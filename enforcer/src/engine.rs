@@ -62,7 +62,7 @@ impl Node {
     }
 
     fn try_start(&mut self) {
-        if upstream_runs(Path::new("/proc")) {
+        if upstream_runs(Path::new("/proc"), self.options.pin_root.parent().unwrap_or(&self.options.pin_root)) {
             let message = "the agent of Tetragon runs on this node: two would act on the same policies; remove one";
             tracing::error!("{message}");
             let why = Trouble { reason: Reason::UpstreamAgentRunning, message: message.into() };
@@ -282,8 +282,12 @@ pub fn holds_anything(root: &Path) -> bool {
     std::fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some())
 }
 
-/// Whether upstream's agent is among the processes of `proc`.
-fn upstream_runs(proc: &Path) -> bool {
+/// Whether upstream's agent is among the processes of `proc` and has its folder on `bpffs`. Any process of any pod may take
+/// the name; only what runs as root on the node makes the folder. The name alone would let a pod keep this agent from working.
+fn upstream_runs(proc: &Path, bpffs: &Path) -> bool {
+    if !bpffs.join("tetragon").is_dir() {
+        return false;
+    }
     let Ok(entries) = std::fs::read_dir(proc) else { return false };
     let is_process =
         |name: &std::ffi::OsStr| name.to_str().is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()));
@@ -385,15 +389,18 @@ mod tests {
     use crate::pods::{ContainerInfo, PodInfo};
 
     #[test]
-    fn upstreams_agent_is_seen_by_its_name() {
-        let proc = tempfile::tempdir().unwrap();
+    fn upstreams_agent_is_seen_by_its_name_and_its_pins() {
+        let (proc, bpffs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         for (pid, comm) in [("7", "bash"), ("self", "tetragon")] {
             std::fs::create_dir(proc.path().join(pid)).unwrap();
             std::fs::write(proc.path().join(pid).join("comm"), format!("{comm}\n")).unwrap();
         }
-        assert!(!upstream_runs(proc.path()));
+        std::fs::create_dir(bpffs.path().join("tetragon")).unwrap();
+        assert!(!upstream_runs(proc.path(), bpffs.path()), "it has ended and left its folder");
         std::fs::write(proc.path().join("7/comm"), "tetragon\n").unwrap();
-        assert!(upstream_runs(proc.path()));
+        assert!(upstream_runs(proc.path(), bpffs.path()));
+        std::fs::remove_dir(bpffs.path().join("tetragon")).unwrap();
+        assert!(!upstream_runs(proc.path(), bpffs.path()), "a pod has taken the name");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::pods::PodInfo;
 
 /// The annotation in which the operator tells an agent the labels of its node: agents may not read nodes.
 pub const NODE_LABELS: &str = "stockade.dev/node-labels";
-/// The annotation that asks an agent to detach and unpin everything.
+/// The annotation that, when it is `true`, asks an agent to detach and unpin everything.
 pub const DETACH: &str = "stockade.dev/detach";
 
 /// How long the API server may be away at the start before the last known policies are used.
@@ -390,7 +390,7 @@ fn raw(kind: PolicyKind, object: &DynamicObject) -> Value {
 
 fn read_state(view: &mut ClusterView, object: &DynamicObject) {
     let annotations = object.annotations();
-    view.detach = annotations.contains_key(DETACH);
+    view.detach = annotations.get(DETACH).is_some_and(|value| value == "true");
     if let Some(labels) = annotations.get(NODE_LABELS) {
         match serde_json::from_str(labels) {
             Ok(labels) => view.desired.node_labels = Some(labels),
@@ -526,6 +526,17 @@ mod tests {
             take(Change::State(event), &mut lists, &with, &view);
         }
         with.vanished.notified().await;
+    }
+
+    #[test]
+    fn only_a_true_demand_detaches() {
+        let (mut view, mut lists) = (ClusterView::default(), Lists::default());
+        for (value, detach) in [("false", false), ("true", true), ("", false)] {
+            let mut state = policy("n1");
+            state.annotations_mut().insert(DETACH.into(), value.into());
+            apply(&mut view, &mut lists, Change::State(watcher::Event::Apply(state)));
+            assert_eq!(view.detach, detach, "{value:?}");
+        }
     }
 
     #[test]
