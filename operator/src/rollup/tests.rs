@@ -255,7 +255,7 @@ fn row_18_unreachable_and_joining_nodes_are_counted_and_hold_nothing_up() {
 fn row_18_a_node_that_has_just_joined_is_meant_before_its_enforcer_speaks() {
     let new = Node { joining: true, covered: false, ..node("a") };
     let expected = "T/Valid F/Progressing F/Progressing F/Progressing Reconciling";
-    check(accepted(Mode::Enforce), &[new.clone()], expected, "InProgress");
+    check(accepted(Mode::Enforce), std::slice::from_ref(&new), expected, "InProgress");
     check(accepted(Mode::Enforce), &[new, at_goal("b")], "T/Valid T/Programmed T/Enforced T/Enforced", "Current");
 }
 
