@@ -19,11 +19,12 @@ use crate::execute::{self, Failure, Installed, State};
 use crate::instance::{Attach, Identity};
 use crate::kernel::{Instance, Kernel, SLOTTED};
 use crate::legend::{Memory, Rule};
+use crate::older;
 use crate::ops::{OpError, Slot};
 use crate::place::Node;
 use crate::planning::{self, Planned, Site};
 use crate::probe::Prober;
-use crate::report::{ApplyReport, PolicyReport, Reason, Trouble};
+use crate::report::{ApplyReport, HookReport, PolicyReport, Reason, Trouble};
 use crate::ring::Ring;
 use crate::rows::Rows;
 use crate::scope::{ScopeSnapshot, member};
@@ -52,6 +53,9 @@ pub struct Engine {
     prober: Prober,
     /// Events that were taken from the ring while a probe's was looked for.
     pending: VecDeque<Result<Event, DecodeError>>,
+    /// The policies whose rules an earlier agent left in force, with their generations, until this one has put something in
+    /// their place: their documents are not known here, so nothing could be fallen back to.
+    adopted: BTreeMap<PolicyId, i64>,
 }
 
 /// What this node's kernel has and can do; the node's name and labels are for the caller to fill in. Asks without an engine,
@@ -72,6 +76,7 @@ impl Engine {
         let ring = started.kernel.shared_directory.join(shared_map::EVENTS);
         let ring = Ring::open(&ring).map_err(OpError::io("opening the event ring"))?;
         let facts = crate::facts::facts(Some(&started.btf));
+        let adopted = older::adopted(&state, &memory);
         Ok(Self {
             started,
             options,
@@ -87,6 +92,7 @@ impl Engine {
             ended: Vec::new(),
             prober: Prober::default(),
             pending: VecDeque::new(),
+            adopted,
         })
     }
 
@@ -120,22 +126,35 @@ impl Engine {
             policies.iter().map(|policy| (policy.id.clone(), policy)).collect();
         let old = std::mem::take(&mut self.in_force);
         let mut failed: BTreeMap<PolicyId, Trouble> = BTreeMap::new();
+        let mut hooks: BTreeMap<PolicyId, Vec<HookReport>> = BTreeMap::new();
         let mut report = ApplyReport::default();
         let also = self.tell_scopes_apart(&wanted, &old, snapshot, &mut report);
         loop {
             let list: Vec<&ValidatedPolicy> = wanted.values().copied().collect();
             let planned = self.plan(&list, snapshot, &also);
+            // What this node cannot do must not take out of force what it does.
+            let impossible = older::refused(&planned.reports, &wanted, &old);
+            let back = older::take_older(&mut wanted, &old, &impossible, &mut failed);
+            if !back.is_empty() {
+                hooks.extend(
+                    back.into_iter().filter_map(|id| Some((id.clone(), planned.reports.get(&id)?.hooks.clone()))),
+                );
+                continue;
+            }
             match execute::prepare(&mut self.started.kernel, &self.state, planned.desired.clone()) {
                 Ok(prepared) => {
                     report.policies.clone_from(&planned.reports);
                     self.in_force = planned_policies(&planned, &list);
+                    self.adopted.clear();
                     self.commit(planned, prepared, &mut report);
                     break;
                 }
                 Err(failures) => {
                     let troubles = blame(&failures, &planned);
-                    if !fall_back(&mut wanted, &old, &troubles, &mut failed) {
+                    let irreplaceable = troubles.keys().any(|id| self.adopted.contains_key(id));
+                    if irreplaceable || !older::fall_back(&mut wanted, &old, &troubles, &mut failed) {
                         report.policies = unchanged(policies, &planned, &old, &failures);
+                        older::say_adopted(&mut report.policies, &self.adopted);
                         report.trouble.extend(failures.iter().map(|failure| failure.error.to_string()));
                         self.in_force = old;
                         break;
@@ -146,10 +165,14 @@ impl Engine {
         for (id, trouble) in failed {
             let Some(policy) = policies.iter().find(|policy| policy.id == id) else { continue };
             let in_force = self.in_force.get(&id).map(|policy| policy.generation);
+            let new_hooks = hooks.remove(&id);
             let entry = report.policies.entry(id).or_insert_with(|| nothing(policy));
             entry.generation_in_force = in_force;
             entry.digest = stockade_policy::digest(policy);
             entry.trouble = Some(trouble);
+            if let Some(hooks) = new_hooks {
+                entry.hooks = hooks;
+            }
         }
         report
     }
@@ -444,32 +467,9 @@ fn blame(failures: &[Failure], planned: &Planned) -> BTreeMap<PolicyId, Trouble>
     troubles
 }
 
-/// Puts the versions in force in the place of those that failed, or leaves them out. `false`: nothing more can be done.
-fn fall_back<'a>(
-    wanted: &mut BTreeMap<PolicyId, &'a ValidatedPolicy>,
-    old: &'a BTreeMap<PolicyId, ValidatedPolicy>,
-    troubles: &BTreeMap<PolicyId, Trouble>,
-    failed: &mut BTreeMap<PolicyId, Trouble>,
-) -> bool {
-    let changed: Vec<PolicyId> = troubles
-        .keys()
-        .filter(|id| wanted.get(id).is_some_and(|policy| old.get(id).is_none_or(|old| old != *policy)))
-        .cloned()
-        .collect();
-    for id in &changed {
-        match old.get(id) {
-            Some(old) => drop(wanted.insert(id.clone(), old)),
-            None => drop(wanted.remove(id)),
-        }
-        if let Some(trouble) = troubles.get(id) {
-            failed.entry(id.clone()).or_insert_with(|| trouble.clone());
-        }
-    }
-    !changed.is_empty()
-}
-
+/// The policies that are in force once a plan is.
 fn planned_policies(planned: &Planned, policies: &[&ValidatedPolicy]) -> BTreeMap<PolicyId, ValidatedPolicy> {
-    let in_force = |id: &PolicyId| planned.reports.get(id).is_some_and(|report| report.trouble.is_none());
+    let in_force = |id: &PolicyId| planned.reports.get(id).is_some_and(|report| report.generation_in_force.is_some());
     policies.iter().filter(|policy| in_force(&policy.id)).map(|policy| (policy.id.clone(), (*policy).clone())).collect()
 }
 
@@ -485,7 +485,11 @@ fn unchanged(
         let planned = planned.reports.get(&policy.id).cloned().unwrap_or_else(|| nothing(policy));
         let generation_in_force = old.get(&policy.id).map(|policy| policy.generation);
         let is_old = old.get(&policy.id) == Some(policy);
-        let trouble = if is_old { None } else { planned.trouble.clone().or_else(|| why.clone()) };
+        let trouble = if is_old {
+            planned.trouble.clone().filter(|trouble| trouble.reason == Reason::TooWeak)
+        } else {
+            planned.trouble.clone().or_else(|| why.clone())
+        };
         (policy.id.clone(), PolicyReport { generation_in_force, trouble, ..planned })
     };
     policies.iter().map(report).collect()

@@ -20,6 +20,7 @@ pub mod map;
 mod marks;
 pub mod object;
 pub mod offsets;
+mod older;
 pub mod ops;
 pub mod pins;
 pub mod place;

@@ -99,14 +99,15 @@ fn place_all(policy: &ValidatedPolicy, node: Node<'_>) -> Result<Vec<Placed>, Po
         return Err(refuse(Reason::CgroupV1, message.into()));
     }
     let placed: Vec<Placed> = places.into_iter().flatten().collect();
-    let weakest = weakest(policy, &placed);
-    if let (Some(wanted), Some(weakest)) = (policy.minimum_strength, weakest.map(|placed| placed.strength))
-        && weakest < wanted
-    {
-        let why = acting(policy, &placed).find_map(|placed| placed.why_weaker.clone()).unwrap_or_default();
-        return Err(refuse(Reason::TooWeak, format!("{wanted:?} is asked for, {weakest:?} is what there is: {why}")));
-    }
     Ok(placed)
+}
+
+/// Why a policy is less than it asks to be at least. It is in force all the same: what there is of it is better than nothing.
+fn too_weak(policy: &ValidatedPolicy, placed: &[Placed]) -> Option<Trouble> {
+    let (wanted, weakest) = (policy.minimum_strength?, weakest(policy, placed)?.strength);
+    let why = acting(policy, placed).find_map(|placed| placed.why_weaker.clone()).unwrap_or_default();
+    let message = || format!("{wanted:?} is asked for, {weakest:?} is what there is: {why}");
+    (weakest < wanted).then(|| Trouble { reason: Reason::TooWeak, message: message() })
 }
 
 /// The places of the hooks that do more than report; where none does, of all.
@@ -141,7 +142,7 @@ fn report(policy: &ValidatedPolicy, placed: &[Placed]) -> PolicyReport {
         generation_in_force: Some(policy.generation),
         digest: stockade_policy::digest(policy),
         strength: weakest(policy, placed).map(|placed| placed.strength),
-        trouble: None,
+        trouble: too_weak(policy, placed),
         hooks: policy.hooks.iter().zip(placed).map(|(hook, placed)| hook_report(hook, placed)).collect(),
     }
 }
@@ -233,4 +234,34 @@ fn compile_all(
         planned.desired.hooks.push(hook);
     }
     (!refused.is_empty()).then_some(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stockade_policy::ir::Strength;
+
+    #[test]
+    fn a_policy_that_is_weaker_than_it_asks_is_in_force_and_says_so() {
+        let document = serde_json::json!({
+            "apiVersion": "cilium.io/v1alpha1", "kind": "TracingPolicy",
+            "metadata": {"name": "p", "generation": 2},
+            "spec": {"kprobes": [{"call": "security_file_open", "syscall": false,
+                "args": [{"index": 0, "type": "file"}],
+                "selectors": [{"matchArgs": [{"index": 0, "operator": "Equal", "values": ["/a"]}],
+                    "matchActions": [{"action": "Sigkill"}]}]}]},
+        });
+        let policy = stockade_policy::judge(&document).policy.unwrap();
+        let placed = |strength| Placed {
+            attach: Attach::Lsm("file_open".into()),
+            args: Vec::new(),
+            strength,
+            why_weaker: Some("no LSM here".into()),
+            parameters: 1,
+        };
+        assert_eq!(report(&policy, &[placed(Strength::Signal)]).trouble, None);
+        let weak = report(&policy, &[placed(Strength::Observe)]);
+        assert_eq!(weak.generation_in_force, Some(2));
+        assert_eq!(weak.trouble.map(|trouble| trouble.reason), Some(Reason::TooWeak));
+    }
 }
