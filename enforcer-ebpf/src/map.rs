@@ -26,7 +26,7 @@ pub(crate) static PROCESSES: HashMap<u64, ProcessRecord, 16384> = HashMap::new()
 #[btf_map]
 pub(crate) static BINARIES: HashMap<u64, BinaryRow, 1024> = HashMap::new();
 #[btf_map]
-pub(crate) static CGROUPS: HashMap<u64, CgroupRow, 4096> = HashMap::new();
+pub(crate) static CGROUPS: HashMap<u64, CgroupRow, 2048> = HashMap::new();
 #[btf_map]
 pub(crate) static MARKS: HashMap<NumKey, MarkRow, 1024> = HashMap::new();
 #[btf_map]

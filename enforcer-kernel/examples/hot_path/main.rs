@@ -109,7 +109,7 @@ fn number_of_policies(engine: &mut Engine, bare: &Bare) {
         let row = bare.put(&name, instructions(getpgid));
         Row::print(if name == ONE { row.of("getpgid: empty LSM program", 2.1) } else { row.of(ONE, 1.05) });
         memory.push((count, KernelMemory::now()));
-        rows::programs(&format!("{} that list binaries", policies(count)), Path::new(PINS), count == 1);
+        rows::programs(&format!("{} listing binaries", policies(count)), Path::new(PINS), count == 1);
         Row::print(Row::new(&format!("applying {}", policies(count)), took, "instructions"));
     }
     let [(few, less), .., (many, more)] = memory.as_slice() else { return };

@@ -95,14 +95,13 @@ pub fn path_prefixes(values: usize) -> ValidatedPolicy {
 /// Everything that can be asked about a process.
 fn about_the_process(selector: &mut Value) {
     selector["matchBinaries"] = json!([
-        {"operator": "Prefix", "values": ["/opt/"], "followChildren": true},
-        {"operator": "NotIn", "values": ["/opt/allowed"]},
+        {"operator": "Prefix", "values": ["/opt/"]},
+        {"operator": "NotIn", "values": ["/opt/allowed"], "followChildren": true},
         {"operator": "NotPostfix", "values": ["/busybox"]},
     ]);
     selector["matchPIDs"] = json!([
-        {"operator": "NotIn", "values": [1], "followForks": true, "isNamespacePID": false},
+        {"operator": "NotIn", "values": [1], "followForks": true, "isNamespacePID": true},
         {"operator": "NotIn", "values": [2], "followForks": false, "isNamespacePID": true},
-        {"operator": "NotIn", "values": [3], "followForks": false, "isNamespacePID": false},
     ]);
     let namespaces = ["Uts", "Ipc", "Mnt", "Pid", "PidForChildren", "Net", "Cgroup", "User"];
     let namespaces = namespaces.map(|name| json!({"namespace": name, "operator": "NotIn", "values": ["1"]}));
