@@ -1,7 +1,7 @@
 //! The decision: which rules of a hook fire for an event, and what that does.
 //!
 //! The same code runs in the kernel over maps and on the host over whatever implements [`Tables`]. It is written for the
-//! verifier: loops over [`WORDS`] with a constant bound, no recursion, no panics, everything inlined into the hook's shell.
+//! verifier: loops over [`WORDS`] with a constant bound, no recursion, no panics.
 
 use crate::bits::{EMPTY_VECTOR, MAX_RULES, Vector, WORDS, Words, winners};
 use crate::dimension::{self, CHUNK_DOUBT, CHUNK_MASK, CHUNK_MAY, Facet, MARK_CHUNKS, NAMESPACE_KINDS};
@@ -226,7 +226,6 @@ struct Binary {
 
 impl Binary {
     const UNUSED: u32 = u32::MAX;
-
     #[inline(always)]
     const fn is_possible(&self) -> bool {
         self.exact != EMPTY_VECTOR && self.prefix != EMPTY_VECTOR && self.postfix != EMPTY_VECTOR
@@ -459,12 +458,10 @@ impl<'a, T: Tables> Search<'a, T> {
     fn number(&mut self, dimension: u32, value: u64) -> bool {
         self.narrow(dimension, self.tables.number(dimension, value))
     }
-
     #[inline(always)]
     fn port(&mut self, dimension: u32, port: u16) -> bool {
         self.narrow(dimension, self.tables.port(dimension, port))
     }
-
     #[inline(always)]
     fn address(&mut self, dimension: u32, address: &[u8; 16]) -> bool {
         self.narrow(dimension, self.tables.address(dimension, address))
@@ -636,7 +633,6 @@ pub struct Tally {
 
 /// Rules that are counted one by one in an event.
 pub const MAX_COUNTED: u32 = 24;
-
 /// The errno of a denial for which no rule names one.
 pub const EPERM: u16 = 1;
 
@@ -653,8 +649,8 @@ pub fn carry_out<T: Tables, F: Effects>(
     let mut carried = Carried::NOTHING;
     for _ in 0..MAX_COUNTED {
         if carried.at < MAX_RULES as u32 {
-            let next = carry_out_rule(head, tables, work, outcome.rules(), carried.at, effects);
-            carried = Carried { at: next.at, lowest: lower(carried.lowest, next.lowest) };
+            let Carried { at, lowest } = carry_out_rule(head, tables, work, outcome.rules(), carried.at, effects);
+            carried = Carried { at, lowest: lower(carried.lowest, lowest) };
         }
     }
     carried.finish(outcome.deny, effects)
