@@ -237,7 +237,7 @@ fn what_somebody_changes_is_found() {
     assert_eq!(engine.verify(), stockade_enforcer_kernel::Verification::default());
     let hook = format!("/sys/fs/bpf/stockade/{}", pinned("hook-")[0]);
     // Rows in force cannot be written, not even by root.
-    let rows = stockade_enforcer_kernel::map::Map::open(std::path::Path::new(&format!("{hook}/NUM_0"))).unwrap();
+    let rows = stockade_enforcer_kernel::map::Map::open(std::path::Path::new(&format!("{hook}/LPM_STR_0"))).unwrap();
     let key = rows.keys().unwrap().remove(0);
     assert!(rows.set(&key, &[0; 4]).is_err() && rows.delete(&key).is_err(), "the rows are frozen");
     // The link can be taken away.
