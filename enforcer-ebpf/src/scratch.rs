@@ -2,6 +2,9 @@
 //!
 //! A task that is preempted may find that another has used the space in between. Each user writes its task's address first
 //! and compares it at the end; whoever finds another's starts over by a tail call to itself.
+//!
+//! This is not tight: a task that has lost the space goes on writing until it compares, and may do so after the owner has
+//! taken the space again. The stress test shows it (docs/development.md).
 
 use crate::map::{SCRATCH, address, count, find};
 use crate::path::Walker;
