@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Stage, enforcer_on};
+use super::{NODES, Stage, enforcer_on};
 
 /// Writes without pause; what goes through is noted where no policy looks. Each try is a line of its own: a file that is
 /// written anew is empty for a moment.
@@ -28,7 +28,7 @@ pub fn edits_leave_no_gap(stage: &Stage) -> Result<()> {
 
     stage.say("the enforcers are deleted and come back");
     while_writing(stage, || {
-        for node in ["node-1", "node-2"] {
+        for node in NODES {
             let enforcer = enforcer_on(stage, node)?;
             stage.expect(&format!("kubectl delete pod -n stockade-system {enforcer}"))?;
         }

@@ -28,7 +28,7 @@ pub fn the_policy_is_enforced_on_both_nodes(stage: &Stage) -> Result<()> {
 /// Tries forbidden writes on both nodes, and allowed ones beside them.
 pub fn forbidden_writes_fail_and_are_reported(stage: &Stage) -> Result<()> {
     for pod in PODS {
-        stage.refuse(&format!("kubectl exec -n shop {pod} -- sh -c 'echo forged >> /srv/ledger/book'"), &[DENIED])?;
+        the_write_is_refused(stage, pod)?;
         stage.say("a grandchild that was forked, not executed");
         stage.refuse(
             &format!(
@@ -54,6 +54,12 @@ fn unchanged(stage: &Stage, pod: &str) -> Result<()> {
     let text = stage.expect(&format!("kubectl exec -n shop {pod} -- cat /srv/ledger/book"))?;
     ensure!(text == "opened\n", "the file of {pod} has changed:\n{text}");
     Ok(())
+}
+
+/// Tries the write that the policy forbids.
+pub(crate) fn the_write_is_refused(stage: &Stage, pod: &str) -> Result<()> {
+    let write = format!("kubectl exec -n shop {pod} -- sh -c 'echo forged >> /srv/ledger/book'");
+    stage.refuse(&write, &[DENIED]).map(drop)
 }
 
 /// The name of the enforcer's pod on a node.

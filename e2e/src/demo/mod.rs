@@ -14,7 +14,7 @@ mod stage;
 pub use edits::edits_leave_no_gap;
 pub(crate) use edits::{PODS, ready, start_loops, stop_loops, while_writing};
 pub use egress::an_address_is_a_value_not_a_family;
-pub(crate) use files::enforcer_on;
+pub(crate) use files::{enforcer_on, the_write_is_refused};
 pub use files::{forbidden_writes_fail_and_are_reported, the_policy_is_enforced_on_both_nodes};
 pub use install::the_chart_installs_without_privileges;
 pub use partial::a_node_that_cannot_is_named;
@@ -25,6 +25,9 @@ pub use stage::Stage;
 use std::time::Instant;
 
 use anyhow::Result;
+
+/// The nodes of the cluster.
+pub(crate) const NODES: [&str; 2] = ["node-1", "node-2"];
 
 /// Plays `steps`, numbered from `first`, and says at the end what was shown. Whether all went as promised.
 pub fn play(stage: &Stage, steps: &[Step], first: usize) -> bool {

@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::Stage;
+use super::{NODES, Stage};
 
 /// Programs, links and maps by number, pins by name: what a policy brings and must take with it. The container runtime has
 /// a program of its own for each container, of a type that Stockade has none of.
 const LOADED: &str = r#"echo $(bpftool prog list | grep "^[0-9]" | grep -vc cgroup_) programs, \
   $(bpftool link list | grep -c "^[0-9]") links, $(bpftool map list | grep -c "^[0-9]") maps; find /sys/fs/bpf/stockade | sort"#;
-
-const NODES: [&str; 2] = ["node-1", "node-2"];
 
 fn line(node: &str) -> String {
     format!("ssh {node} '{LOADED}'")

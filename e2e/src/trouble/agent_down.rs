@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{CONDITIONS, ledger_is_enforced};
-use crate::demo::{Stage, ready};
+use crate::demo::{Stage, ready, the_write_is_refused};
 
 /// Makes the node's container runtime unable to create containers, as a full disk or a broken upgrade would.
 const BREAK: &str = r##"ssh node-2 'runc=$(command -v runc) && mv "$runc" "$runc.real" && printf "#!/bin/sh\ncase \" \$* \" in *\" create \"*) echo broken on purpose >&2; exit 1;; esac\nexec $runc.real \"\$@\"\n" > "$runc" && chmod +x "$runc"'"##;
@@ -24,10 +24,7 @@ pub(super) fn an_agent_that_is_away_is_named(stage: &Stage) -> Result<()> {
     })?;
     stage.expect("kubectl get tracingpoliciesnamespaced -n shop ledger")?;
     stage.say("what it had pinned goes on");
-    stage.refuse(
-        "kubectl exec -n shop till-2 -- sh -c 'echo forged >> /srv/ledger/book'",
-        &["Operation not permitted"],
-    )?;
+    the_write_is_refused(stage, "till-2")?;
     stage.expect(MEND)?;
     stage.expect("kubectl rollout status -n stockade-system daemonset/stockade-enforcer --timeout=5m")?;
     ready(stage, "ledger")

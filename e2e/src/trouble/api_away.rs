@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::ledger_is_enforced;
-use crate::demo::{PODS, Stage, enforcer_on, ready, start_loops, stop_loops, while_writing};
-
-const NODES: [&str; 2] = ["node-1", "node-2"];
+use crate::demo::{
+    NODES, PODS, Stage, enforcer_on, ready, start_loops, stop_loops, the_write_is_refused, while_writing,
+};
 
 /// Kills the API server, then each agent; the successors have only their pins and what they wrote down.
 pub(super) fn enforcement_needs_no_api_server(stage: &Stage) -> Result<()> {
@@ -40,8 +40,7 @@ pub(super) fn enforcement_needs_no_api_server(stage: &Stage) -> Result<()> {
     })?;
     stop_loops(stage)?;
     for pod in PODS {
-        let write = format!("kubectl exec -n shop {pod} -- sh -c 'echo forged >> /srv/ledger/book'");
-        stage.refuse(&write, &["Operation not permitted"])?;
+        the_write_is_refused(stage, pod)?;
     }
     Ok(())
 }

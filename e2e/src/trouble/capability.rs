@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::ledger_is_enforced;
-use crate::demo::{Stage, ready};
+use crate::demo::{PODS, Stage, ready, the_write_is_refused};
 
 /// Takes away what loads programs: the chart refuses, so it is taken from the running object, as another admission
 /// controller would; and then given back.
@@ -24,9 +24,8 @@ pub(super) fn a_missing_capability_is_named(stage: &Stage) -> Result<()> {
     let named = stage.until(says, Duration::from_secs(180), |output| output.stdout.contains("CapabilityMissing"))?;
     ensure!(named.stdout.contains("CAP_BPF"), "it does not say which capability: {}", named.stdout);
     stage.say("what is pinned goes on");
-    for pod in crate::demo::PODS {
-        let write = format!("kubectl exec -n shop {pod} -- sh -c 'echo forged >> /srv/ledger/book'");
-        stage.refuse(&write, &["Operation not permitted"])?;
+    for pod in PODS {
+        the_write_is_refused(stage, pod)?;
     }
     stage.say("no container is started again and again");
     let restarts = stage.expect("kubectl get pods -n stockade-system -l app.kubernetes.io/component=enforcer -o jsonpath='{range .items[*]}{.metadata.name} {.status.containerStatuses[0].restartCount}{\"\\n\"}{end}'")?;
