@@ -19,6 +19,8 @@ pub(crate) enum Command {
     Lint(LintArgs),
     /// Say what policies do, in plain sentences; or what a code of lint means
     Explain(ExplainArgs),
+    /// Test that policies do what is expected of them, or what they would have done about recorded events
+    Test(TestArgs),
     /// Show what each node does about the policies of the cluster
     Status(StatusArgs),
     /// Print the version
@@ -67,6 +69,27 @@ pub(crate) struct ExplainArgs {
     /// Look into directories below the given ones, too
     #[arg(short = 'R', long)]
     pub(crate) recursive: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct TestArgs {
+    /// Test files, or directories in which all *.test.yaml are run (default: the current one); with --events, policies
+    #[arg(value_name = "PATH", value_hint = clap::ValueHint::AnyPath)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Say what the policies would have done about the events that an enforcer has written to this file (-: standard input)
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) events: Option<PathBuf>,
+    /// How to print what was found
+    #[arg(short, long, value_enum, default_value_t = TestFormat::Text)]
+    pub(crate) output: TestFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TestFormat {
+    /// For people: what is not as expected, and why
+    Text,
+    /// One JSON object
+    Json,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,14 +1,19 @@
-//! The stockade command: `lint` judges policies without a cluster, `explain` says what they do, `status` shows what a cluster does about them.
+//! The stockade command: `lint` judges policies without a cluster, `explain` says what they do, `test` whether that is what is
+//! expected; `status` shows what a cluster does about them.
 //!
 //! Exit codes of every command: 0 nothing refused, 1 something is, 2 it could not be found out; 2 wins.
 #![forbid(unsafe_code)]
 
 mod args;
 mod document;
+mod event;
 mod explain;
 mod lint;
+mod policies;
+mod snippet;
 mod source;
 mod status;
+mod test;
 mod tree;
 
 use std::io::{self, ErrorKind, Write as _};
@@ -50,6 +55,7 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
     match args.command {
         Command::Lint(args) => lint::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Test(args) => test::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Version(args) => version(args.output),
         Command::Completions { shell } => {

@@ -21,13 +21,14 @@ pub(crate) enum SourceError {
     Unreadable { path: PathBuf, error: std::io::Error },
     NotText { name: String, at: usize },
     Empty { path: PathBuf },
+    NoTests { path: PathBuf },
 }
 
 impl SourceError {
     /// As the user named it.
     pub(crate) fn file(&self) -> String {
         match self {
-            Self::Unreadable { path, .. } | Self::Empty { path } => path.display().to_string(),
+            Self::Unreadable { path, .. } | Self::Empty { path } | Self::NoTests { path } => path.display().to_string(),
             Self::NotText { name, .. } => name.clone(),
         }
     }
@@ -36,6 +37,7 @@ impl SourceError {
         match self {
             Self::Unreadable { error, .. } => format!("cannot be read: {error}"),
             Self::NotText { at, .. } => format!("is not text: byte {at} is not UTF-8"),
+            Self::NoTests { .. } => "has no .test.yaml file in it".into(),
             Self::Empty { .. } => "has no .yaml, .yml or .json file in it".into(),
         }
     }
@@ -44,6 +46,30 @@ impl SourceError {
 /// Every source that the arguments name, in their order; those of a directory by name.
 pub(crate) fn read_all(files: &[PathBuf], recursive: bool) -> Vec<Result<Source, SourceError>> {
     files.iter().flat_map(|path| read_one(path, recursive)).collect()
+}
+
+/// The test files that the arguments name: those named, and in directories, however deep, all `*.test.yaml`.
+pub(crate) fn tests(paths: &[PathBuf]) -> Vec<Result<Source, SourceError>> {
+    let is_test = |path: &PathBuf| path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with(".test"));
+    let mut sources = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            sources.push(file(path));
+            continue;
+        }
+        let mut files = Vec::new();
+        if let Err((path, error)) = collect(path, true, &mut files) {
+            sources.push(Err(SourceError::Unreadable { path, error }));
+        }
+        files.retain(is_test);
+        files.sort();
+        if files.is_empty() {
+            sources.push(Err(SourceError::NoTests { path: path.clone() }));
+        }
+        // `./x` is x to whoever reads it.
+        sources.extend(files.iter().map(|path| file(path.strip_prefix(".").unwrap_or(path))));
+    }
+    sources
 }
 
 fn read_one(path: &Path, recursive: bool) -> Vec<Result<Source, SourceError>> {

@@ -9,6 +9,7 @@ pub(crate) use self::syscalls::names as syscall_names;
 pub use self::syscalls::{numbered, same_everywhere, syscall_number};
 
 use crate::ir::FileType;
+pub use crate::validate::{FAMILIES, PROTOCOLS, nearest};
 
 /// The highest capability that there is (`CAP_CHECKPOINT_RESTORE`).
 pub const LAST_CAPABILITY: u32 = 40;

@@ -14,6 +14,7 @@ pub mod fault;
 pub mod ir;
 pub mod language;
 pub mod model;
+pub mod reasons;
 pub mod sentences;
 pub mod validate;
 

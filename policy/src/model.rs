@@ -212,7 +212,8 @@ fn fault(policy: &ValidatedPolicy, selector: usize, actions: Actions) -> Verdict
 }
 
 /// All filters hold; a filter that does not hold decides even when another cannot be read.
-fn selector_matches(selector: &Selector, hook: &Hook, process: &Process, arguments: &[Argument]) -> Holds {
+#[must_use]
+pub fn selector_matches(selector: &Selector, hook: &Hook, process: &Process, arguments: &[Argument]) -> Option<bool> {
     let Selector {
         pids,
         binaries,
@@ -441,7 +442,8 @@ fn holds_port(range: PortRange, port: u16) -> bool {
 }
 
 /// The truth table of `podSelector`, `containerSelector` and `hostSelector`.
-fn in_scope(scope: &Scope, place: &Place) -> bool {
+#[must_use]
+pub fn in_scope(scope: &Scope, place: &Place) -> bool {
     let (host, pods) = match scope {
         Scope::Everything => return true,
         Scope::Some { host, pods } => (*host, pods),

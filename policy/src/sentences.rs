@@ -66,7 +66,15 @@ fn enforces(selector: &Selector) -> bool {
         || selector.on_return.as_ref().is_some_and(|on_return| acts(&on_return.actions, &on_return.effects))
 }
 
-fn scope(scope: &Scope) -> String {
+/// What each filter of a selector asks, in the order of [`crate::reasons::parts`].
+#[must_use]
+pub fn clauses(hook: &Hook, selector: &Selector) -> Vec<String> {
+    filters::all(hook, selector)
+}
+
+/// Which processes a policy is about.
+#[must_use]
+pub fn scope(scope: &Scope) -> String {
     match scope {
         Scope::Everything => "every process of the node".into(),
         Scope::Some { host: true, pods: None } => "the processes of the node that are in no pod".into(),

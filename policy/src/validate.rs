@@ -41,8 +41,9 @@ mod well_known;
 
 use serde_json::Value;
 
+pub use self::nearest::nearest;
 use self::report::{Findings, Report};
-pub(crate) use self::well_known::{FAMILIES, PROTOCOLS};
+pub use self::well_known::{FAMILIES, PROTOCOLS};
 use crate::fault::Fault;
 use crate::ir::ValidatedPolicy;
 

@@ -8,6 +8,7 @@ use stockade_policy::{Fault, judge};
 
 use super::report::{Entry, Finding, Report};
 use crate::document::{Document, documents};
+use crate::snippet::line_and_column;
 use crate::source::Source;
 use crate::tree::Tree;
 
@@ -145,12 +146,4 @@ fn nature(value: &Value) -> Nature {
     } else {
         Nature::Other
     }
-}
-
-/// Both from 1; the column in code points.
-fn line_and_column(text: &str, at: usize) -> (usize, usize) {
-    let before = text.get(..at).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    (line, column)
 }

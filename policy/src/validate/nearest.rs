@@ -1,7 +1,8 @@
 //! The known name that a misspelt one is nearest to.
 
 /// The name that needs the fewest changes to become `wrong`, if that is few enough to be what was meant.
-pub(super) fn nearest<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+#[must_use]
+pub fn nearest<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let wrong: Vec<char> = wrong.chars().take(64).flat_map(char::to_lowercase).collect();
     known
         .into_iter()

@@ -165,7 +165,7 @@ fn lsm_reach(hook: &str) -> Strength {
 }
 
 /// Address families (`include/linux/socket.h`).
-pub(crate) const FAMILIES: [(&str, u16); 45] = [
+pub const FAMILIES: [(&str, u16); 45] = [
     ("AF_UNSPEC", 0),
     ("AF_UNIX", 1),
     ("AF_INET", 2),
@@ -214,7 +214,7 @@ pub(crate) const FAMILIES: [(&str, u16); 45] = [
 ];
 
 /// IP protocols (`include/uapi/linux/in.h`).
-pub(crate) const PROTOCOLS: [(&str, u16); 29] = [
+pub const PROTOCOLS: [(&str, u16); 29] = [
     ("IPPROTO_IP", 0),
     ("IPPROTO_ICMP", 1),
     ("IPPROTO_TCP", 6),
