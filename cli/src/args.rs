@@ -21,6 +21,8 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Test that policies do what is expected of them, or what they would have done about recorded events
     Test(TestArgs),
+    /// Rewrite policies that say one thing in a way that is refused, and show where they say two
+    Convert(ConvertArgs),
     /// Show what each node does about the policies of the cluster
     Status(StatusArgs),
     /// Print the version
@@ -90,6 +92,25 @@ pub(crate) enum TestFormat {
     Text,
     /// One JSON object
     Json,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ConvertArgs {
+    /// YAML or JSON files, directories of them, or - for standard input
+    #[arg(required = true, value_name = "FILE", value_hint = clap::ValueHint::AnyPath)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Look into directories below the given ones, too
+    #[arg(short = 'R', long)]
+    pub(crate) recursive: bool,
+    /// Print what would change instead of the whole text
+    #[arg(long)]
+    pub(crate) diff: bool,
+    /// Change the files
+    #[arg(long)]
+    pub(crate) write: bool,
+    /// Take reading N of the choices at this path, of this code, or CODE@PATH; may be given several times
+    #[arg(long, value_name = "PATH|CODE=N")]
+    pub(crate) choose: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -12,6 +12,8 @@ use crate::tree::Tree;
 pub(crate) struct Document {
     /// Where it begins in the text.
     pub(crate) start: usize,
+    /// Where it ends.
+    pub(crate) end: usize,
     pub(crate) content: Result<Tree, Unreadable>,
 }
 
@@ -45,8 +47,13 @@ fn cut(text: &str) -> Vec<Range<usize>> {
 }
 
 fn read(text: &str, range: Range<usize>) -> Option<Document> {
-    let start = range.start;
-    let body = text.get(range)?;
+    let Range { start, end } = range;
+    let content = content(text.get(range)?)?;
+    Some(Document { start, end, content })
+}
+
+/// What the text of one document says; `None` when it is nothing.
+pub(crate) fn content(body: &str) -> Option<Result<Tree, Unreadable>> {
     let content = serde_saphyr::from_multiple_with_options::<Tree>(body, options());
     let content = match content {
         Ok(mut trees) if trees.len() <= 1 => Ok(trees.pop()?),
@@ -56,7 +63,7 @@ fn read(text: &str, range: Range<usize>) -> Option<Document> {
         }),
         Err(error) => Err(unreadable(&error, body)),
     };
-    Some(Document { start, content })
+    Some(content)
 }
 
 fn options() -> Options {

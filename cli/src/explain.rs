@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use stockade_policy::convert::rules;
 use stockade_policy::fault::codes::{self, Code, Severity};
 use stockade_policy::{judge, sentences};
 
@@ -47,6 +48,9 @@ fn of_code(code: &Code, out: &mut impl Write) -> io::Result<()> {
     }
     if !wrong.is_empty() && !right.is_empty() {
         writeln!(out, "Write instead:  {}", plain(right))?;
+    }
+    if let Some(rule) = rules::of(name).filter(|_| *severity == Severity::Fault) {
+        writeln!(out, "\nstockade convert {}.", rule.does.sentence())?;
     }
     Ok(())
 }

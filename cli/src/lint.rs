@@ -1,10 +1,10 @@
 //! `stockade lint`: what admission would say about policies in files, without a cluster.
 
 mod github;
-mod judge;
-mod report;
+pub(crate) mod judge;
+pub(crate) mod report;
 mod sarif;
-mod text;
+pub(crate) mod text;
 
 use std::io::{self, Write as _};
 

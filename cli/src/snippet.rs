@@ -21,6 +21,7 @@ pub(crate) struct Said<'a> {
     /// Bytes of the text.
     pub(crate) place: Range<usize>,
     pub(crate) label: &'a str,
+    /// Each line is one.
     pub(crate) help: &'a str,
 }
 
@@ -39,8 +40,8 @@ impl Said<'_> {
                 title.element(Snippet::source(excerpt.text).line_start(self.line).path(self.file).annotation(mark))
             }
         };
-        if !self.help.is_empty() {
-            group = group.element(Level::HELP.message(one_line(self.help)));
+        for line in self.help.lines() {
+            group = group.element(Level::HELP.message(one_line(line)));
         }
         renderer.render(&[group])
     }

@@ -5,6 +5,9 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+/// With what some editors begin a file.
+pub(crate) const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// A text and where it comes from.
 #[derive(Debug)]
 pub(crate) struct Source {
@@ -13,6 +16,10 @@ pub(crate) struct Source {
     pub(crate) text: String,
     /// Found in a directory, not named: what is no Kubernetes object there is none of our business.
     pub(crate) found: bool,
+    /// The file; standard input has none.
+    pub(crate) path: Option<PathBuf>,
+    /// It began with a byte order mark, which is no part of the text.
+    pub(crate) marked: bool,
 }
 
 /// Why there is no text.
@@ -113,17 +120,18 @@ fn collect(dir: &Path, recursive: bool, files: &mut Vec<PathBuf>) -> Result<(), 
 
 fn file(path: &Path) -> Result<Source, SourceError> {
     let bytes = fs::read(path).map_err(|error| SourceError::Unreadable { path: path.into(), error })?;
-    text(path.display().to_string(), bytes)
+    text(path.display().to_string(), bytes).map(|source| Source { path: Some(path.into()), ..source })
 }
 
-/// As UTF-8, without the byte order mark with which some editors begin a file.
+/// As UTF-8, without the byte order mark.
 fn text(name: String, bytes: Vec<u8>) -> Result<Source, SourceError> {
     match String::from_utf8(bytes) {
         Ok(mut text) => {
-            if text.starts_with('\u{feff}') {
-                text.drain(..'\u{feff}'.len_utf8());
+            let marked = text.starts_with(BYTE_ORDER_MARK);
+            if marked {
+                text.drain(..BYTE_ORDER_MARK.len_utf8());
             }
-            Ok(Source { name, text, found: false })
+            Ok(Source { name, text, found: false, path: None, marked })
         }
         Err(error) => Err(SourceError::NotText { name, at: error.utf8_error().valid_up_to() }),
     }

@@ -8,6 +8,7 @@
 //! rows are tested against it.
 #![forbid(unsafe_code)]
 
+pub mod convert;
 pub mod engine;
 pub mod facts;
 pub mod fault;

@@ -5,7 +5,7 @@
 //! what the structure check has reported, the second step passes over.
 
 mod actions;
-mod addresses;
+pub(crate) mod addresses;
 mod args;
 mod arguments;
 mod binaries;
@@ -21,16 +21,16 @@ mod labels;
 mod lists;
 mod macros;
 mod namespaces;
-mod nearest;
+pub(crate) mod nearest;
 mod node;
-mod numbers;
-mod options;
+pub(crate) mod numbers;
+pub(crate) mod options;
 mod pids;
 mod point;
 mod ports;
 mod ranges;
 mod report;
-mod schema;
+pub(crate) mod schema;
 mod scope;
 mod selector;
 mod spec;
@@ -58,6 +58,14 @@ pub struct Judgement {
     pub policy: Option<ValidatedPolicy>,
     /// What it means, for those who only explain it: present also when this release does not carry all of it out.
     pub meaning: Option<ValidatedPolicy>,
+}
+
+/// Every fault of an object, however many there are: for those who correct them, not for those who read them.
+#[must_use]
+pub fn all_faults(object: &Value) -> Vec<Fault> {
+    let mut report = Report::default();
+    document::judge(object, &mut report);
+    report.finish_with(usize::MAX).faults
 }
 
 /// Judges a whole object (`apiVersion`, `kind`, `metadata`, `spec`), whatever it is: never panics.

@@ -21,7 +21,7 @@ pub(crate) fn judge_source(source: &Source, index: usize, report: &mut Report) {
 }
 
 /// What about an object decides whether it is judged.
-enum Nature {
+pub(crate) enum Nature {
     /// A policy, or meant to be one.
     Policy,
     /// A list of objects.
@@ -129,7 +129,7 @@ fn from_schema(fault: SchemaFault) -> Fault {
     Fault { path, code, message, help }
 }
 
-fn nature(value: &Value) -> Nature {
+pub(crate) fn nature(value: &Value) -> Nature {
     let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     if kind.is_empty() && api_version.is_empty() {

@@ -16,14 +16,23 @@ pub(crate) fn write(report: &Report, sources: &[Source], out: &mut impl Write) -
         let levels = [(Level::ERROR, &entry.faults), (Level::WARNING, &entry.warnings)];
         for (level, findings) in levels {
             for finding in findings {
-                writeln!(out, "{}\n", shown(&renderer, &level, entry, finding, source))?;
+                writeln!(out, "{}\n", shown(&renderer, &level, entry, finding, source, &[]))?;
             }
         }
     }
     writeln!(out, "{}", summary(report))
 }
 
-fn shown(renderer: &Renderer, level: &Level<'_>, entry: &Entry, finding: &Finding, source: Option<&Source>) -> String {
+/// One finding below the line that it is about; in place of its help, the `readings` that there are.
+pub(crate) fn shown(
+    renderer: &Renderer,
+    level: &Level<'_>,
+    entry: &Entry,
+    finding: &Finding,
+    source: Option<&Source>,
+    readings: &[String],
+) -> String {
+    let help = if readings.is_empty() { finding.help.clone() } else { readings.join("\n") };
     let said = Said {
         level: level.clone(),
         message: &finding.message,
@@ -33,7 +42,7 @@ fn shown(renderer: &Renderer, level: &Level<'_>, entry: &Entry, finding: &Findin
         line: finding.line,
         place: finding.place.clone(),
         label: &finding.path,
-        help: &finding.help,
+        help: &help,
     };
     said.render(renderer)
 }

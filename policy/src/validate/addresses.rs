@@ -14,7 +14,7 @@ use crate::ir::Cidr;
 /// `::ffff:0:0/96`: where IPv4 lies among the addresses.
 pub(super) const IPV4: (u128, u128) = (0xffff_0000_0000, 0xffff_ffff_ffff);
 const EVERYTHING: (u128, u128) = (0, u128::MAX);
-const MAPPED_LENGTH: u8 = 96;
+pub(crate) const MAPPED_LENGTH: u8 = 96;
 
 /// A range as it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -203,7 +203,7 @@ fn not_an_address(text: &str, address: &str, length: Option<&str>, path: &str, r
 }
 
 /// An IPv4 address with leading zeros or fewer than four parts, as a network is often written.
-fn sloppy_ipv4(text: &str) -> Option<Ipv4Addr> {
+pub(crate) fn sloppy_ipv4(text: &str) -> Option<Ipv4Addr> {
     let parts: Vec<&str> = text.trim_end_matches('.').split('.').collect();
     if parts.len() > 4 || (parts.len() == 1 && !text.bytes().all(|byte| byte.is_ascii_digit())) {
         return None;
@@ -223,7 +223,7 @@ fn sloppy_ipv4(text: &str) -> Option<Ipv4Addr> {
 }
 
 /// First and last address with the first `length` bits of `value`.
-fn block(value: u128, length: u8) -> (u128, u128) {
+pub(crate) fn block(value: u128, length: u8) -> (u128, u128) {
     let host_bits = u128::MAX.checked_shr(length.into()).unwrap_or(0);
     (value & !host_bits, value | host_bits)
 }
@@ -251,7 +251,7 @@ pub(super) fn to_ranges(cidrs: &BTreeSet<Cidr>) -> Ranges {
 }
 
 /// A block in the spelling of its family.
-fn show((first, last): (u128, u128)) -> String {
+pub(crate) fn show((first, last): (u128, u128)) -> String {
     let length = u8::try_from((first ^ last).leading_zeros()).unwrap_or(128);
     let address = Ipv6Addr::from_bits(first);
     match address.to_ipv4_mapped().filter(|_| length >= MAPPED_LENGTH) {

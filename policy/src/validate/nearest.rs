@@ -3,13 +3,20 @@
 /// The name that needs the fewest changes to become `wrong`, if that is few enough to be what was meant.
 #[must_use]
 pub fn nearest<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
-    let wrong: Vec<char> = wrong.chars().take(64).flat_map(char::to_lowercase).collect();
-    known
+    all_nearest(wrong, known).into_iter().next()
+}
+
+/// All names that need the same, fewest changes, if those are few enough.
+pub(crate) fn all_nearest<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
+    let letters: Vec<char> = wrong.chars().take(64).flat_map(char::to_lowercase).collect();
+    let mut near: Vec<(usize, &str)> = known
         .into_iter()
-        .map(|name| (distance(&wrong, &name.chars().flat_map(char::to_lowercase).collect::<Vec<_>>()), name))
+        .map(|name| (distance(&letters, &name.chars().flat_map(char::to_lowercase).collect::<Vec<_>>()), name))
         .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
+        .collect();
+    let least = near.iter().map(|(distance, _)| *distance).min();
+    near.retain(|(distance, _)| Some(*distance) == least);
+    near.into_iter().map(|(_, name)| name).collect()
 }
 
 /// How many bytes a list of names may have to be shown.

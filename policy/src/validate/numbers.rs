@@ -238,7 +238,7 @@ fn two_s_complement(number: i128) -> u64 {
 
 /// A number as upstream reads it: decimal, or with the prefix of another base. A leading 0 alone means octal there and
 /// decimal to most people, so it is not a number here.
-pub(super) fn parse(text: &str) -> Option<i128> {
+pub(crate) fn parse(text: &str) -> Option<i128> {
     let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
     let lower = digits.to_ascii_lowercase();
     let (base, digits) = match lower.get(..2) {

@@ -17,6 +17,11 @@ const WITHOUT_EFFECT: [(&str, &str); 4] = [
     ("sleepable-preload-size", "strings of programs are read without a table of that size"),
 ];
 
+/// All options that there are.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    WITHOUT_EFFECT.iter().map(|(name, _)| *name).chain([POLICY_MODE])
+}
+
 /// The mode, from `spec.mode`, or from upstream's option.
 pub(super) fn mode(spec: &Node<'_>, report: &mut Report) -> Mode {
     let from_option = read(spec, report);
@@ -45,7 +50,7 @@ fn read(spec: &Node<'_>, report: &mut Report) -> Option<Mode> {
             let what = format!("{name} has no effect: {why}");
             report.fault(option.path_of("name"), codes::OPTION_NO_EFFECT, what, "remove it");
         } else if option.field("name").is_some_and(|name| name.text().is_some()) {
-            let known: Vec<&str> = WITHOUT_EFFECT.iter().map(|(name, _)| *name).chain([POLICY_MODE]).collect();
+            let known: Vec<&str> = names().collect();
             let what = format!("the option {} does not exist", quoted(name));
             let help = nearest::suggestion(name, &known, &[POLICY_MODE]);
             report.fault(option.path_of("name"), codes::OPTION_UNKNOWN, what, help);

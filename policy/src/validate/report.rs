@@ -84,6 +84,11 @@ impl Report {
 
     /// All faults and all warnings, in reading order, each once; what is only not carried out comes last.
     pub(super) fn finish(self) -> Findings {
+        self.finish_with(MAX_FAULTS)
+    }
+
+    /// The same, with at most `shown` faults told apart.
+    pub(super) fn finish_with(self, shown: usize) -> Findings {
         let means_something = self.faults.is_empty();
         let mut faults = in_order(self.faults);
         // That something is not for namespaced policies says more than that it is not carried out.
@@ -95,9 +100,9 @@ impl Report {
         let mut unsupported = in_order(self.unsupported);
         unsupported.retain(|fault| !beyond.iter().any(|path| fault.path.starts_with(path)));
         faults.extend(unsupported);
-        if faults.len() > MAX_FAULTS {
-            let more = faults.len() - MAX_FAULTS;
-            faults.truncate(MAX_FAULTS);
+        if faults.len() > shown {
+            let more = faults.len() - shown;
+            faults.truncate(shown);
             faults.push(Fault {
                 path: "spec".into(),
                 code: codes::TOO_MANY_FAULTS,

@@ -2,15 +2,17 @@
 
 use serde_json::Value;
 
+use super::fields;
 use super::nearest::suggestion;
 use super::node::integer;
 use super::report::Report;
+use crate::convert::Step;
 use crate::fault::codes;
 use crate::language;
 
 /// What a value may look like.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Shape {
+pub(crate) enum Shape {
     Text,
     Flag,
     Integer { min: i64, max: i64 },
@@ -22,9 +24,9 @@ pub(super) enum Shape {
 
 /// A field of an object.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Field {
-    pub(super) name: &'static str,
-    pub(super) shape: Shape,
+pub(crate) struct Field {
+    pub(crate) name: &'static str,
+    pub(crate) shape: Shape,
     pub(super) required: bool,
 }
 
@@ -36,6 +38,21 @@ impl Field {
     pub(super) const fn required(self) -> Self {
         Self { required: true, ..self }
     }
+}
+
+/// The shape of what can be at a place of the document.
+pub(crate) fn shape_at(steps: &[Step]) -> Option<&'static Shape> {
+    let (first, rest) = steps.split_first()?;
+    if !matches!(first, Step::Field(name) if name == "spec") {
+        return None;
+    }
+    rest.iter().try_fold(&fields::SPEC, |shape, step| match (shape, step) {
+        (Shape::Object(fields), Step::Field(name)) => {
+            fields.iter().find(|field| field.name == name).map(|field| &field.shape)
+        }
+        (Shape::Map(element), Step::Field(_)) | (Shape::List(element), Step::Element(_)) => Some(*element),
+        _ => None,
+    })
 }
 
 /// Checks `value` at `path` against `shape`.
@@ -127,6 +144,18 @@ impl Walk<'_> {
 }
 
 impl Shape {
+    /// Whether a value is of the right kind, whatever is in it.
+    pub(crate) const fn fits(&self, value: &Value) -> bool {
+        matches!(
+            (self, value),
+            (Self::Text | Self::OneOf(_), Value::String(_))
+                | (Self::Flag, Value::Bool(_))
+                | (Self::Integer { .. }, Value::Number(_))
+                | (Self::List(_), Value::Array(_))
+                | (Self::Map(_) | Self::Object(_), Value::Object(_))
+        )
+    }
+
     fn expected(&self) -> String {
         match self {
             Self::Text => "a string".into(),

@@ -1,5 +1,6 @@
 //! `docs/faults.md`: every code, from the table that the validator has.
 
+use stockade_policy::convert::rules;
 use stockade_policy::fault::codes::{self, Code, Severity};
 
 use crate::Output;
@@ -15,7 +16,10 @@ accepted is still accepted. For each there is a document that has it in
 [`testdata/policies/invalid`](../testdata/policies/invalid), and the nearest one that has not, under the same name, in `valid` (or
 in `language`, where it needs something that this release does not carry out yet).
 
-This page is generated from `policy/src/fault/codes.rs` by `cargo xtask gen`.
+[`stockade convert`](cli.md#stockade-convert-file) rewrites what can be read in one way only, offers the readings where there are
+several, and leaves the rest; what it does is said with each.
+
+This page is generated from `policy/src/fault/codes.rs` and `policy/src/convert/rules.rs` by `cargo xtask gen`.
 ";
 
 pub(crate) fn output() -> Output {
@@ -31,13 +35,17 @@ pub(crate) fn output() -> Output {
 }
 
 fn entry(code: &Code) -> String {
-    let Code { name, severity: _, when, why, wrong, right } = code;
-    let mut text = format!("\n### {name}\n\nGiven when {when}. {why}\n");
+    let Code { name, severity, when, why, wrong, right } = code;
+    let mut text = format!("\n### {name}\n\nGiven when {when}. {why}\n\n");
     if !wrong.is_empty() {
-        text += &format!("\n- For instance: {wrong}\n");
+        text += &format!("- For instance: {wrong}\n");
         if !right.is_empty() {
             text += &format!("- Write instead: {right}\n");
         }
     }
-    text
+    // What is accepted is not converted.
+    if let Some(rule) = rules::of(name).filter(|_| *severity == Severity::Fault) {
+        text += &format!("- `stockade convert` {}\n", rule.does.sentence());
+    }
+    text.trim_end().to_owned() + "\n"
 }
