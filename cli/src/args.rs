@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Test(TestArgs),
     /// Rewrite policies that say one thing in a way that is refused, and show where they say two
     Convert(ConvertArgs),
+    /// Say what changes in meaning between two policies, with an event that is judged differently
+    Diff(DiffArgs),
     /// Show what each node does about the policies of the cluster
     Status(StatusArgs),
     /// Print the version
@@ -86,9 +88,25 @@ pub(crate) struct TestArgs {
     pub(crate) output: TestFormat,
 }
 
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DiffArgs {
+    /// The policy, or the directory of policies, as it was; - for standard input
+    #[arg(value_name = "A", value_hint = clap::ValueHint::AnyPath)]
+    pub(crate) before: PathBuf,
+    /// As it is now
+    #[arg(value_name = "B", value_hint = clap::ValueHint::AnyPath)]
+    pub(crate) after: PathBuf,
+    /// Look into directories below the given ones, too
+    #[arg(short = 'R', long)]
+    pub(crate) recursive: bool,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value_t = TestFormat::Text)]
+    pub(crate) output: TestFormat,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TestFormat {
-    /// For people: what is not as expected, and why
+    /// For people
     Text,
     /// One JSON object
     Json,

@@ -3,23 +3,24 @@
 //! A test and a recorded stream say less than a kernel knows. What is not said is no "unreadable": where a verdict depends on
 //! it, there is none, and the trial says what is missing.
 
-pub(crate) mod point;
 pub(crate) mod trial;
 pub(crate) mod value;
 pub(crate) mod verdict;
+pub(crate) mod written;
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use stockade_policy::ir::{Arg, Source, Step};
+use stockade_policy::ir::Arg;
 use stockade_policy::model::Process;
+use stockade_policy::point::key;
 
 /// What happened at one point.
 #[derive(Debug, Clone)]
 pub(crate) struct Event {
-    /// The function, hook or tracepoint, as [`point::name`] calls it.
+    /// The function, hook or tracepoint, as [`stockade_policy::point::name`] calls it.
     pub(crate) hook: String,
-    /// By [`key`], or by label.
+    /// By [`stockade_policy::point::key`], or by label.
     pub(crate) arguments: BTreeMap<String, Given>,
     /// What it returned; `None`: the event is the call.
     pub(crate) returned: Option<Given>,
@@ -51,20 +52,6 @@ pub(crate) struct Said {
     pub(crate) pid: bool,
     /// If only that it cannot be read.
     pub(crate) binary: bool,
-}
-
-/// What an event calls an argument that has no label: its number, or where else it is found, and the way from there.
-pub(crate) fn key(arg: &Arg) -> String {
-    let start = match &arg.reading.source {
-        Source::Argument => arg.index.to_string(),
-        Source::Task => "task".to_owned(),
-        Source::Register(register) => register.clone(),
-    };
-    let step = |step: &Step| match step {
-        Step::Field(name) => format!(".{name}"),
-        Step::Element(number) => format!("[{number}]"),
-    };
-    start + &arg.reading.path.iter().map(step).collect::<String>()
 }
 
 impl Event {

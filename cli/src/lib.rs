@@ -1,11 +1,12 @@
 //! The stockade command: `lint` judges policies without a cluster, `explain` says what they do, `test` whether that is what is
-//! expected, `convert` rewrites them; `status` shows what a cluster does about them.
+//! expected, `diff` what changes; `convert` rewrites them, `status` shows what a cluster does about them.
 //!
 //! Exit codes of every command: 0 nothing refused, 1 something is, 2 it could not be found out; 2 wins.
 #![forbid(unsafe_code)]
 
 mod args;
 mod convert;
+mod diff;
 mod document;
 mod event;
 mod explain;
@@ -58,6 +59,7 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Explain(args) => explain::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Convert(args) => convert::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Version(args) => version(args.output),
         Command::Completions { shell } => {

@@ -35,7 +35,7 @@ spec:
 ";
 
 /// The commands that need no cluster.
-const OFFLINE: [&str; 4] = ["lint", "explain", "test", "convert"];
+const OFFLINE: [&str; 5] = ["lint", "explain", "test", "convert", "diff"];
 
 fn page(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name)).unwrap()

@@ -8,6 +8,7 @@
 //! rows are tested against it.
 #![forbid(unsafe_code)]
 
+pub mod compare;
 pub mod convert;
 pub mod engine;
 pub mod facts;
@@ -15,9 +16,11 @@ pub mod fault;
 pub mod ir;
 pub mod language;
 pub mod model;
+pub mod point;
 pub mod reasons;
 pub mod sentences;
 pub mod validate;
+pub mod witness;
 
 pub use facts::{NodeFacts, node_warnings};
 pub use fault::Fault;

@@ -24,7 +24,8 @@ pub fn explain(policy: &ValidatedPolicy) -> Vec<Vec<String>> {
     paragraphs
 }
 
-fn about(policy: &ValidatedPolicy) -> Vec<String> {
+/// What goes for the whole policy; first its name.
+pub(crate) fn about(policy: &ValidatedPolicy) -> Vec<String> {
     let kind = match policy.id.kind {
         PolicyKind::Cluster => "TracingPolicy",
         PolicyKind::Namespaced => "TracingPolicyNamespaced",
@@ -139,48 +140,57 @@ fn list(values: impl IntoIterator<Item = String>, last: &str) -> String {
 
 fn of_hook(policy: &ValidatedPolicy, hook: &Hook) -> Vec<String> {
     let mut lines = vec![format!("spec.{}[{}]: {}", hook.point.family(), hook.index, place(&hook.point))];
-    if !hook.args.is_empty() {
-        let args: Vec<String> = (0..hook.args.len()).map(|at| argument(hook, at)).collect();
-        lines.push(format!("  Reads {}.", list(args, "and")));
-    }
-    if let Some(ty) = hook.returns {
-        lines.push(format!("  Reads what is returned, as {}.", ty.name()));
-    }
-    match hook.returned.action {
-        Some(SockAction::Track) => lines.push("  The socket that is returned is remembered as the process's.".into()),
-        Some(SockAction::Untrack) => lines.push("  The socket that is returned is forgotten.".into()),
-        None => {}
-    }
+    lines.extend(reads(hook).into_iter().map(|line| format!("  {line}")));
     if hook.selectors.is_empty() {
         lines.push("  Every call is reported.".into());
         return lines;
     }
     for (number, selector) in (1..).zip(&hook.selectors) {
         lines.push(format!("  {number}. {}:", conditions(hook, selector)));
-        let done = done(policy.mode, hook, &selector.actions, &selector.posting, selector.effects.iter());
-        lines.push(format!("     {done}."));
-        if let Some(on_return) = &selector.on_return {
-            let asked: Vec<String> =
-                on_return.args.iter().map(|filter| filters::of_value("what it returns", hook, filter)).collect();
-            let when = if asked.is_empty() {
-                "When it returns".into()
-            } else {
-                format!("When it returns and {}", asked.join(", and "))
-            };
-            lines.push(format!("     {when}:"));
-            let actions = &on_return.actions;
-            lines.push(format!(
-                "     {}.",
-                self::done(policy.mode, hook, actions, &on_return.posting, on_return.effects.iter())
-            ));
-        }
+        lines.extend(does(policy.mode, hook, selector).into_iter().map(|line| format!("     {line}")));
     }
     lines.push("  Anything else is let through and not reported.".into());
     lines.push(format!("  {}", cost(hook)));
     lines
 }
 
-fn place(point: &HookPoint) -> String {
+/// What a hook reads.
+pub(crate) fn reads(hook: &Hook) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !hook.args.is_empty() {
+        let args: Vec<String> = (0..hook.args.len()).map(|at| argument(hook, at)).collect();
+        lines.push(format!("Reads {}.", list(args, "and")));
+    }
+    if let Some(ty) = hook.returns {
+        lines.push(format!("Reads what is returned, as {}.", ty.name()));
+    }
+    match hook.returned.action {
+        Some(SockAction::Track) => lines.push("The socket that is returned is remembered as the process's.".into()),
+        Some(SockAction::Untrack) => lines.push("The socket that is returned is forgotten.".into()),
+        None => {}
+    }
+    lines
+}
+
+/// What an alternative does when it matches.
+pub(crate) fn does(mode: Mode, hook: &Hook, selector: &Selector) -> Vec<String> {
+    let done = |actions, posting, effects: &BTreeSet<Effect>| done(mode, hook, actions, posting, effects.iter());
+    let mut lines = vec![format!("{}.", done(&selector.actions, &selector.posting, &selector.effects))];
+    if let Some(on_return) = &selector.on_return {
+        let asked: Vec<String> =
+            on_return.args.iter().map(|filter| filters::of_value("what it returns", hook, filter)).collect();
+        let when = if asked.is_empty() {
+            "When it returns".into()
+        } else {
+            format!("When it returns and {}", asked.join(", and "))
+        };
+        lines.push(format!("{when}:"));
+        lines.push(format!("{}.", done(&on_return.actions, &on_return.posting, &on_return.effects)));
+    }
+    lines
+}
+
+pub(crate) fn place(point: &HookPoint) -> String {
     match point {
         HookPoint::Lsm { hook } if twins::can_deny(hook) => {
             format!("LSM hook {hook}, where the operation can be refused (Deny).")
@@ -229,7 +239,7 @@ fn argument(hook: &Hook, at: usize) -> String {
     format!("{name}{steps} ({})", ty.name())
 }
 
-fn conditions(hook: &Hook, selector: &Selector) -> String {
+pub(crate) fn conditions(hook: &Hook, selector: &Selector) -> String {
     let all = filters::all(hook, selector);
     if all.is_empty() { "On every call".into() } else { format!("When {}", all.join(", and ")) }
 }

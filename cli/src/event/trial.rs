@@ -9,11 +9,12 @@ use stockade_policy::ir::{
     ArgFilter, ArgTest, BinaryFilter, Hook, OnReturn, PidFilter, PodScope, Scope, Selector, ValidatedPolicy,
 };
 use stockade_policy::model::{Argument, Place, Verdict, decide, decide_return, in_scope};
+use stockade_policy::point::{self, key};
 use stockade_policy::reasons::{Reason, reasons};
 use stockade_policy::sentences;
 
 use super::value::{self, Known};
-use super::{Event, Subject, key};
+use super::{Event, Subject};
 
 /// What a hook does about an event, and why.
 #[derive(Debug)]
@@ -308,7 +309,7 @@ fn of(place: &Place) -> String {
 }
 
 fn spelt(hook: &Hook) -> String {
-    super::point::name(&hook.point)
+    point::name(&hook.point)
 }
 
 fn fault(path: &str, code: &'static str, message: String, help: String) -> Fault {

@@ -238,18 +238,24 @@ pub(crate) fn written(ty: ArgType, known: &Known) -> Value {
 }
 
 fn of_number(ty: ArgType, stored: u64) -> Value {
-    let name = |bit: u64| usize::try_from(bit).ok().and_then(|bit| CAPABILITIES.get(bit)).copied();
     match ty.class() {
-        Class::Capability => name(stored).map_or_else(|| json!(stored), |name| json!(name)),
-        Class::Capabilities => {
-            let names: Option<Vec<_>> = (0..64).filter(|bit| stored >> bit & 1 == 1).map(name).collect();
-            names.map_or_else(|| json!(stored), |names| json!(names))
-        }
+        Class::Capability => capability_name(stored).map_or_else(|| json!(stored), |name| json!(name)),
+        Class::Capabilities => capability_names(stored),
         _ => {
             let number = ty.number(stored);
             i64::try_from(number).map_or_else(|_| json!(u64::try_from(number).unwrap_or_default()), |n| json!(n))
         }
     }
+}
+
+fn capability_name(bit: u64) -> Option<&'static str> {
+    usize::try_from(bit).ok().and_then(|bit| CAPABILITIES.get(bit)).copied()
+}
+
+/// A set as the list of its names; as a number if it has a bit without a name.
+pub(crate) fn capability_names(set: u64) -> Value {
+    let names: Option<Vec<_>> = (0..64).filter(|bit| set >> bit & 1 == 1).map(capability_name).collect();
+    names.map_or_else(|| json!(set), |names| json!(names))
 }
 
 fn of_socket(ty: ArgType, socket: &Socket, unsaid: &BTreeSet<&'static str>) -> Value {

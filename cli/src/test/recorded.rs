@@ -11,13 +11,14 @@ use anyhow::Context as _;
 use serde::Serialize;
 use serde_json::{Value, json};
 use stockade_policy::ir::Hook;
+use stockade_policy::point::{self, key};
 
 use self::stream::{By, Line, Recorded, Stream};
 use crate::Outcome;
 use crate::args::TestFormat;
 use crate::event::trial::{self, Told};
 use crate::event::verdict::Shown;
-use crate::event::{Event, Given, key, point};
+use crate::event::{Event, Given};
 use crate::policies::{Policies, Policy};
 use crate::snippet::count;
 use crate::source;

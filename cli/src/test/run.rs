@@ -7,12 +7,13 @@ use stockade_policy::Fault;
 use stockade_policy::ir::{Posting, RateScope};
 use stockade_policy::language::nearest;
 use stockade_policy::model::{Argument, Verdict, is_due};
+use stockade_policy::point::{self, key};
 
 use super::expect::{Difference, Expected};
 use super::file::{Step, Test};
+use crate::event::Event;
 use crate::event::trial::{self, Told, Trial};
 use crate::event::verdict::Shown;
-use crate::event::{Event, key, point};
 use crate::policies::Policy;
 
 /// What became of a test.

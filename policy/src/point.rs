@@ -1,10 +1,11 @@
-//! Which hooks of a policy an event concerns.
+//! Points in the kernel and the arguments there, as events name them: which hooks of a policy an event concerns.
 
-use stockade_policy::facts::twins;
-use stockade_policy::ir::{Generated, HookPoint};
+use crate::facts::twins;
+use crate::ir::{Arg, Generated, HookPoint, Source, Step};
 
 /// What an event calls a point: as the document names it; raw tracepoints, whose arguments are others, with `raw/` in front.
-pub(crate) fn name(point: &HookPoint) -> String {
+#[must_use]
+pub fn name(point: &HookPoint) -> String {
     match point {
         HookPoint::Tracepoint { raw: true, .. } => format!("raw/{}", point.name()),
         _ => point.name(),
@@ -13,7 +14,8 @@ pub(crate) fn name(point: &HookPoint) -> String {
 
 /// Whether an event at `hook` is one of `point`. A `security_` function and the LSM hook behind it are one; a system call
 /// without an ABI is that of the node's own way of being called.
-pub(crate) fn is_at(point: &HookPoint, hook: &str) -> bool {
+#[must_use]
+pub fn is_at(point: &HookPoint, hook: &str) -> bool {
     match point {
         HookPoint::Generated { functions: Generated::Syscalls, .. } => plain(hook).starts_with("sys_"),
         HookPoint::Kprobe { call, syscall: true } | HookPoint::Fentry { call, syscall: true } => {
@@ -25,6 +27,21 @@ pub(crate) fn is_at(point: &HookPoint, hook: &str) -> bool {
             own == hook || twins_of(&own).any(|twin| twin == hook)
         }
     }
+}
+
+/// What an event calls an argument that has no label: its number, or where else it is found, and the way from there.
+#[must_use]
+pub fn key(arg: &Arg) -> String {
+    let start = match &arg.reading.source {
+        Source::Argument => arg.index.to_string(),
+        Source::Task => "task".to_owned(),
+        Source::Register(register) => register.clone(),
+    };
+    let step = |step: &Step| match step {
+        Step::Field(name) => format!(".{name}"),
+        Step::Element(number) => format!("[{number}]"),
+    };
+    start + &arg.reading.path.iter().map(step).collect::<String>()
 }
 
 /// A system call without its ABI.
