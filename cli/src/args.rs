@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Print the version
     Version(VersionArgs),
+    /// Print a manual page: stockade man lint | man -l -
+    Man(ManArgs),
     /// Print a completion script: source <(stockade completion bash)
     #[command(name = "completion", alias = "completions")]
     Completions {
@@ -171,6 +173,16 @@ pub(crate) enum StatusFormat {
     Yaml,
     /// Only the names, as kubectl takes them
     Name,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ManArgs {
+    /// Of which command; without it, the page of stockade itself
+    #[arg(value_name = "COMMAND", conflicts_with = "dir")]
+    pub(crate) command: Option<String>,
+    /// Write the pages of all commands into this directory
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -11,6 +11,7 @@ mod document;
 mod event;
 mod explain;
 mod lint;
+mod man;
 mod policies;
 mod snippet;
 mod source;
@@ -61,6 +62,7 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Convert(args) => convert::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Man(args) => man::run(&args),
         Command::Version(args) => version(args.output),
         Command::Completions { shell } => {
             let mut text = Vec::new();

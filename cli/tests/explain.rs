@@ -74,3 +74,36 @@ fn completion_is_printed_under_both_names() {
         assert!(text(&stockade(&[name, "bash"])).contains("stockade"));
     }
 }
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let page = text(&stockade(&["man"]));
+    assert!(page.contains(".TH stockade 1") && page.contains("stockade\\-lint(1)"), "{page}");
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man1");
+    assert!(stockade(&["man", "--dir", pages.to_str().unwrap()]).status.success());
+    let help = text(&stockade(&["--help"]));
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let commands: Vec<&str> = commands.filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
+    let commands: Vec<&str> = commands.into_iter().filter(|name| !name.is_empty() && *name != "help").collect();
+    assert!(commands.len() > 7, "{help}");
+    for command in commands {
+        let page = std::fs::read_to_string(pages.join(format!("stockade-{command}.1"))).unwrap();
+        let usage = format!("\\fBstockade {command}\\fR");
+        assert!(page.contains(&usage) && page.contains("EXIT STATUS"), "{page}");
+        assert_eq!(text(&stockade(&["man", command])), page);
+    }
+    assert_eq!(stockade(&["man", "nonsense"]).status.code(), Some(2));
+}
+
+/// Whoever completes a command is told its options.
+#[test]
+fn completion_knows_every_command_in_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = text(&stockade(&["completion", shell]));
+        for word in ["lint", "explain", "test", "diff", "status", "man", "events"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    assert_eq!(stockade(&["completion", "nonsense"]).status.code(), Some(2));
+}
