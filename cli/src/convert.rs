@@ -24,7 +24,6 @@ use crate::Outcome;
 use crate::args::ConvertArgs;
 use crate::document::documents;
 use crate::lint::judge::{Nature, nature};
-use crate::snippet::line_and_column;
 use crate::source::{self, Source, SourceError};
 use crate::tree::Tree;
 use picks::Picks;
@@ -104,8 +103,9 @@ fn of_document(
             rounds::untouched(body)
         };
         body = std::mem::take(&mut converted.body);
-        let line = |path: &str| line_and_column(&source.text, place.start + policy.place_of(path).start).0;
-        let lines = converted.done.iter().map(|done| line(&done.path)).collect();
+        let ends: Vec<usize> = source.text.match_indices('\n').map(|(at, _)| at).collect();
+        let line = |at: usize| ends.partition_point(|end| *end < at) + 1;
+        let lines = converted.done.iter().map(|done| line(place.start + policy.place_of(&done.path).start)).collect();
         policies.push(Rewritten { converted, lines });
     }
     Ok(body)

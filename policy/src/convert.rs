@@ -62,5 +62,9 @@ fn answer(object: &Value, fault: &Fault, surroundings: &Surroundings) -> Answer 
     let Some(rule) = rules::of(fault.code) else { return Answer::Nothing };
     let Some(find) = rule.does.finder() else { return Answer::Nothing };
     let case = Case { object, at: steps(object, &fault.path), surroundings };
+    // What is missing there may be written under a name that nobody knows.
+    if !rules::is_about_itself(fault.code) && surroundings.is_obscure(&case.at) {
+        return Answer::Nothing;
+    }
     find(&case).unwrap_or(Answer::Nothing)
 }

@@ -79,11 +79,14 @@ impl Remover<'_> {
 
     /// The lines of a part that shares them with nothing but its comma and a comment.
     fn own_lines(&self, part: &Range<usize>) -> Option<Range<usize>> {
-        let start = line_start(self.text, part.start);
-        let before = self.text.get(start..part.start)?;
+        let before = self.text.get(..part.start)?.trim_end_matches([' ', '\t']);
+        if !before.is_empty() && !before.ends_with('\n') {
+            return None;
+        }
+        let start = before.len();
         let end = line_end(self.text, part.end);
         let after = self.text.get(part.end..end)?.trim_start_matches([' ', '\t']).strip_prefix(',')?.trim_start();
-        (before.trim().is_empty() && (after.is_empty() || after.starts_with('#'))).then_some(start..end)
+        (after.is_empty() || after.starts_with('#')).then_some(start..end)
     }
 
     /// An element of a list in block style: its lines, and what is behind it on the last one.

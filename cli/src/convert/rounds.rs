@@ -16,6 +16,8 @@ use crate::document;
 const MAX_ROUNDS: usize = 100;
 /// Why what could be written is not.
 const OTHERWISE: Why = "the text would not say what it should";
+/// Why it is not, where it can be.
+const ALONE: Why = "nothing would be left around it";
 
 /// What has become of a policy.
 #[derive(Debug)]
@@ -167,11 +169,12 @@ impl Policy<'_> {
         let faults = all_faults(object);
         for (fault, answer) in faults.iter().zip(answers(object, &faults)) {
             let path = self.path_before(object, fault);
-            let why = self.impossible.get(&(fault.code, path.clone())).copied();
-            let readings = match answer {
+            let impossible = self.impossible.get(&(fault.code, path.clone())).copied();
+            let (readings, why) = match answer {
                 Answer::Nothing => continue,
-                Answer::One(reading) => vec![reading.says],
-                Answer::Choice(readings) => readings.into_iter().map(|reading| reading.says).collect(),
+                // It would be written by now, if it could be.
+                Answer::One(reading) => (vec![reading.says], Some(impossible.unwrap_or(ALONE))),
+                Answer::Choice(readings) => (readings.into_iter().map(|reading| reading.says).collect(), impossible),
             };
             choices.insert((fault.code, fault.path.clone()), Choice { path, readings, why });
         }

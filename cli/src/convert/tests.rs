@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
 use serde_json::Value;
 use stockade_policy::fault::codes;
 
@@ -114,3 +116,73 @@ fn what_is_not_rewritten_stays_byte_for_byte() {
         }
     }
 }
+
+/// What people, and other programs, put into YAML.
+const PIECES: [&str; 28] = [
+    "&a ",
+    "*a",
+    " # c\n",
+    "# c\n",
+    "\n",
+    "\r\n",
+    "\t",
+    "  ",
+    "- ",
+    "---\n",
+    "...\n",
+    "<<: *a\n",
+    "? ",
+    ": ",
+    "!!str ",
+    "'",
+    "\"",
+    "|\n",
+    ">-\n",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    "\u{feff}",
+    "ü",
+    "%YAML 1.1\n",
+    "\u{0}",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
+
+    /// Whatever is in a text: what cannot be read stays as it is, what can is still the same document afterwards, but for what
+    /// was rewritten, and nothing is left to do a second time.
+    #[test]
+    fn any_text_is_converted_or_left(
+        document in any::<Index>(),
+        places in prop::collection::vec((any::<Index>(), select(PIECES.to_vec()), 0_usize..3), 1..4),
+        choose: bool,
+    ) {
+        let texts = TEXTS.get_or_init(|| corpus("invalid").into_iter().map(|(_, text)| text).collect());
+        let mut text = document.get(texts).clone();
+        for (place, piece, gone) in places {
+            let boundaries: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+            let at = place.index(boundaries.len());
+            let end = boundaries.get(at + gone).copied().unwrap_or(text.len());
+            text.replace_range(boundaries[at]..end, piece);
+        }
+        let picks = if choose { all_chosen() } else { none_chosen() };
+        let converted = convert(&text, &picks);
+        if converted.done.is_empty() {
+            prop_assert_eq!(&converted.body, &text);
+        } else {
+            prop_assert!(document::content(&converted.body).is_some_and(|content| content.is_ok()));
+            prop_assert_ne!(&converted.body, &text);
+        }
+        let twice = convert(&converted.body, &picks);
+        prop_assert_eq!(twice.body, converted.body);
+    }
+}
+
+fn cases() -> u32 {
+    std::env::var("STOCKADE_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400)
+}
+
+static TEXTS: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();

@@ -22,12 +22,25 @@ pub(super) type Found = Option<Answer>;
 pub(super) struct Surroundings {
     /// The codes that the document has.
     codes: BTreeSet<&'static str>,
+    /// The hooks in which something is not understood, and whether something outside of all hooks is not.
+    obscure: BTreeSet<Vec<Step>>,
+    obscure_elsewhere: bool,
     /// Of each list, the elements that compare with nothing, so that they could go.
     idle: BTreeMap<Vec<Step>, BTreeSet<usize>>,
 }
 
 /// What is wrong with a value that nothing can ever equal.
 const IDLE: [&str; 3] = [codes::PID_ZERO, codes::PID_RANGE, codes::VALUE_NEVER];
+
+/// What is wrong with a field or word that says something, but not what: it may be what another fault is missing.
+const OBSCURE: [&str; 6] = [
+    codes::MISSING_FIELD,
+    codes::OBSOLETE,
+    codes::OUT_OF_RANGE,
+    codes::UNKNOWN_FIELD,
+    codes::UNKNOWN_VALUE,
+    codes::WRONG_TYPE,
+];
 
 impl Surroundings {
     pub(super) fn of(object: &Value, faults: &[Fault]) -> Self {
@@ -38,11 +51,33 @@ impl Surroundings {
                 idle.entry(at).or_default().insert(index);
             }
         }
-        Self { codes: faults.iter().map(|fault| fault.code).collect(), idle }
+        let mut obscure = BTreeSet::new();
+        let mut obscure_elsewhere = false;
+        for fault in faults.iter().filter(|fault| OBSCURE.contains(&fault.code)) {
+            match hook_of(&steps(object, &fault.path)) {
+                Some(hook) => obscure.extend([hook.to_vec()]),
+                None => obscure_elsewhere = true,
+            }
+        }
+        Self { codes: faults.iter().map(|fault| fault.code).collect(), obscure, obscure_elsewhere, idle }
+    }
+
+    /// Whether something that is not understood may be what a fault at this place is missing.
+    pub(super) fn is_obscure(&self, at: &[Step]) -> bool {
+        self.obscure_elsewhere || hook_of(at).map_or(!self.obscure.is_empty(), |hook| self.obscure.contains(hook))
     }
 
     pub(super) fn has(&self, code: &str) -> bool {
         self.codes.contains(code)
+    }
+}
+
+/// The place of the hook that a place is in: `spec.kprobes[0]`.
+fn hook_of(at: &[Step]) -> Option<&[Step]> {
+    let lists = ["kprobes", "lsmhooks", "tracepoints", "fentries", "uprobes", "usdts"];
+    match at.get(..3)? {
+        [_, Step::Field(list), Step::Element(_)] if lists.contains(&list.as_str()) => at.get(..3),
+        _ => None,
     }
 }
 
@@ -101,7 +136,7 @@ impl Case<'_> {
 
     /// The place of the hook that the fault is in: `spec.kprobes[0]`.
     pub(super) fn hook(&self) -> Option<&[Step]> {
-        self.at.get(..3).filter(|at| matches!(at.last(), Some(Step::Element(_))))
+        hook_of(&self.at)
     }
 
     /// The edit that removes what is at `at`: with the list around it, if that has nothing else.

@@ -1,6 +1,6 @@
 //! Changes of a document, as data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -67,49 +67,65 @@ impl Edit {
 #[must_use]
 pub fn apply(object: &Value, edits: &[Edit]) -> Option<Value> {
     let mut object = object.clone();
-    let mut ordered: Vec<&Edit> = edits.iter().collect();
-    // What is removed or renamed last does not move what is still to be changed; nor do later elements move earlier ones.
-    ordered.sort_by(|left, right| rank(left).cmp(&rank(right)).then_with(|| right.at().cmp(left.at())));
-    for edit in ordered {
-        carry_out(&mut object, edit)?;
+    let mut removed: BTreeMap<&[Step], BTreeSet<&Step>> = BTreeMap::new();
+    let mut renamed: BTreeMap<&[Step], &str> = BTreeMap::new();
+    for edit in edits {
+        match edit {
+            Edit::Set { at, value } => set(&mut object, at, value)?,
+            Edit::Append { at, value } => get_mut(&mut object, at)?.as_array_mut()?.push(value.clone()),
+            Edit::Rename { at, name } => drop(renamed.insert(at, name)),
+            Edit::Remove { at } => {
+                let (last, parent) = at.split_last()?;
+                removed.entry(parent).or_default().insert(last);
+            }
+        }
     }
+    // What moves or vanishes does so last, the deepest first, so that every place is still what it was.
+    renamed.into_iter().rev().try_for_each(|(at, name)| rename(&mut object, at, name))?;
+    removed.into_iter().rev().try_for_each(|(parent, parts)| remove(&mut object, parent, &parts))?;
     Some(object)
 }
 
-const fn rank(edit: &Edit) -> u8 {
-    match edit {
-        Edit::Set { .. } | Edit::Append { .. } => 0,
-        Edit::Rename { .. } => 1,
-        Edit::Remove { .. } => 2,
-    }
-}
-
-fn carry_out(object: &mut Value, edit: &Edit) -> Option<()> {
-    let (last, parent) = edit.at().split_last()?;
-    if let Edit::Append { at, value } = edit {
-        get_mut(object, at)?.as_array_mut()?.push(value.clone());
-        return Some(());
-    }
-    match (get_mut(object, parent)?, last, edit) {
-        (Value::Object(map), Step::Field(name), Edit::Set { value, .. }) => {
-            map.insert(name.clone(), value.clone());
-        }
-        (Value::Array(list), Step::Element(index), Edit::Set { value, .. }) => {
-            *list.get_mut(*index)? = value.clone();
-        }
-        (Value::Object(map), Step::Field(name), Edit::Remove { .. }) if map.len() > 1 => {
-            map.remove(name)?;
-        }
-        (Value::Array(list), Step::Element(index), Edit::Remove { .. }) if list.len() > 1 && *index < list.len() => {
-            list.remove(*index);
-        }
-        (Value::Object(map), Step::Field(old), Edit::Rename { name, .. }) if !map.contains_key(name) => {
-            let value = map.remove(old)?;
-            map.insert(name.clone(), value);
-        }
+fn set(object: &mut Value, at: &[Step], value: &Value) -> Option<()> {
+    let (last, parent) = at.split_last()?;
+    match (get_mut(object, parent)?, last) {
+        (Value::Object(map), Step::Field(name)) => drop(map.insert(name.clone(), value.clone())),
+        (Value::Array(list), Step::Element(index)) => *list.get_mut(*index)? = value.clone(),
         _ => return None,
     }
     Some(())
+}
+
+fn rename(object: &mut Value, at: &[Step], name: &str) -> Option<()> {
+    let (Step::Field(old), parent) = at.split_last()? else { return None };
+    let map = get_mut(object, parent)?.as_object_mut().filter(|map| !map.contains_key(name))?;
+    let value = map.remove(old)?;
+    map.insert(name.to_owned(), value);
+    Some(())
+}
+
+/// Not all that is there.
+fn remove(object: &mut Value, parent: &[Step], parts: &BTreeSet<&Step>) -> Option<()> {
+    match get_mut(object, parent)? {
+        Value::Object(map) if parts.len() < map.len() => parts.iter().try_for_each(|part| match part {
+            Step::Field(name) => map.remove(name).map(drop),
+            Step::Element(_) => None,
+        }),
+        Value::Array(list) if parts.len() < list.len() => {
+            let mut index = 0;
+            let mut kept = Vec::with_capacity(list.len() - parts.len());
+            for value in std::mem::take(list) {
+                if !parts.contains(&Step::Element(index)) {
+                    kept.push(value);
+                }
+                index += 1;
+            }
+            let all_there = kept.len() + parts.len() == index;
+            *list = kept;
+            all_there.then_some(())
+        }
+        _ => None,
+    }
 }
 
 /// Of `groups`, each of which is carried out whole or not at all, those that do not get in each other's way: the earlier
@@ -119,9 +135,18 @@ pub fn compatible<'g>(object: &Value, groups: impl IntoIterator<Item = &'g [Edit
     let mut taken = Taken::default();
     let mut chosen = Vec::new();
     for (index, group) in groups.into_iter().enumerate() {
-        if group.iter().all(|edit| taken.has_room_for(object, edit)) {
-            group.iter().for_each(|edit| taken.take(edit));
+        let mut new = Vec::new();
+        let whole = group.iter().all(|edit| {
+            let room = taken.has_room_for(object, edit);
+            if room && taken.take(edit) {
+                new.push(edit);
+            }
+            room
+        });
+        if whole {
             chosen.push(index);
+        } else {
+            new.into_iter().for_each(|edit| taken.put_back(edit));
         }
     }
     chosen
@@ -161,11 +186,21 @@ impl<'e> Taken<'e> {
         self.removed.get(parent).copied().unwrap_or(0) + 1 < size
     }
 
-    fn take(&mut self, edit: &'e Edit) {
-        let known = self.by_place.insert(edit.at(), edit).is_some();
-        if let (false, Edit::Remove { at }, Some((_, parent))) = (known, edit, edit.at().split_last()) {
-            debug_assert!(!at.is_empty());
+    /// Whether it was not there before.
+    fn take(&mut self, edit: &'e Edit) -> bool {
+        let new = self.by_place.insert(edit.at(), edit).is_none();
+        if let (true, Edit::Remove { .. }, Some((_, parent))) = (new, edit, edit.at().split_last()) {
             *self.removed.entry(parent).or_default() += 1;
+        }
+        new
+    }
+
+    fn put_back(&mut self, edit: &'e Edit) {
+        self.by_place.remove(edit.at());
+        if let (Edit::Remove { .. }, Some((_, parent))) = (edit, edit.at().split_last())
+            && let Some(count) = self.removed.get_mut(parent)
+        {
+            *count = count.saturating_sub(1);
         }
     }
 }

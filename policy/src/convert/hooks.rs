@@ -139,7 +139,7 @@ pub(super) fn arg_reference(case: &Case<'_>) -> Found {
             let args = case.get(case.hook()?)?.get("args")?.as_array()?;
             let meant = args.get(usize::try_from(position).ok()?)?.get("index")?.as_u64()?;
             if meant == index {
-                return one("args goes: index says the same", [remove("args")]);
+                return one("index goes: args says the same, and decides in Tetragon", [remove("index")]);
             }
             choice([
                 Reading::new("args alone, which is what Tetragon reads", [remove("index")]),
@@ -153,11 +153,15 @@ pub(super) fn arg_reference(case: &Case<'_>) -> Found {
 /// A selector without anything in it matches every event, and posts it.
 pub(super) fn selector_empty(case: &Case<'_>) -> Found {
     let (Step::Element(_), selectors) = case.at.split_last()? else { return None };
-    if case.get(selectors)?.as_array()?.len() == 1 {
-        return one(
-            "it goes: it matches every event, as a hook without selectors does",
-            [Edit::Remove { at: selectors.to_vec() }],
-        );
+    let said = case.value()?.as_object()?.iter().filter(|(_, value)| !is_idle(value));
+    let said: Vec<&str> = said.map(|(name, _)| name.as_str()).collect();
+    // What is not looked at is not nothing.
+    if said.iter().any(|name| *name != "label") {
+        return None;
+    }
+    if said.is_empty() && case.get(selectors)?.as_array()?.len() == 1 {
+        let gone = Edit::Remove { at: selectors.to_vec() };
+        return one("it goes: it matches every event, as a hook without selectors does", [gone]);
     }
     // What says nothing and is written all the same (`matchArgs: []`) stays: it does not matter any more.
     let post = json!([{"action": "Post"}]);

@@ -89,7 +89,9 @@ pub(super) fn macro_unused(case: &Case<'_>) -> Found {
     let (Step::Field(name), all) = case.at.split_last()? else { return None };
     let mut texts = Vec::new();
     case.get(&spec())?.as_object()?.values().for_each(|value| collect_texts(value, &mut texts));
-    if texts.contains(&name.as_str()) {
+    // One that uses others is what uses them.
+    let uses_others = case.value()?.get("macros").is_some_and(|macros| !is_idle(macros));
+    if texts.contains(&name.as_str()) || uses_others {
         return None;
     }
     let alone = case.get(all)?.as_object()?.len() == 1;
@@ -159,9 +161,12 @@ pub(super) fn selector_unreachable(case: &Case<'_>) -> Found {
 }
 
 pub(super) fn selector_no_effect(case: &Case<'_>) -> Found {
-    let all = case.get(case.above(1)?)?.as_array()?.len();
+    let list = case.above(1)?;
+    let all = case.get(list)?.as_array()?;
+    let same = all.iter().enumerate().filter(|(_, selector)| Some(*selector) == case.value());
+    let edits: Vec<Edit> = same.map(|(index, _)| Edit::Remove { at: element(list, index) }).collect();
     // Without any selector, the hook would match every call.
-    (all > 1).then(|| one("it goes: it does nothing", [Edit::Remove { at: case.at.clone() }]))?
+    (edits.len() < all.len()).then(|| one("it goes: it does nothing", edits))?
 }
 
 /// A filter on executables without values is ignored by Tetragon, so every process matches it.

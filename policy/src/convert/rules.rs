@@ -48,6 +48,36 @@ impl Does {
     }
 }
 
+/// Codes about which nothing but the faulty value or word itself decides.
+const ABOUT_ITSELF: [&str; 22] = [
+    codes::WRONG_TYPE,
+    codes::UNKNOWN_FIELD,
+    codes::UNKNOWN_VALUE,
+    codes::OBSOLETE,
+    codes::TEXT_LENGTH,
+    codes::OPTION_NO_EFFECT,
+    codes::LIST_UNDEFINED,
+    codes::MACRO_UNDEFINED,
+    codes::SYMBOL_INVALID,
+    codes::VALUE_NEVER,
+    codes::NUMBER_INVALID,
+    codes::ONE_VALUE,
+    codes::NUMBER_RANGE,
+    codes::PID_RANGE,
+    codes::ADDR_SPELLING,
+    codes::ADDR_MAPPED_PREFIX,
+    codes::ADDR_HOST_BITS,
+    codes::ADDR_COMPAT,
+    codes::PORT_INVALID,
+    codes::PORT_ZERO,
+    codes::PORT_RANGE,
+    codes::ERROR_NUMBER,
+];
+
+pub(super) fn is_about_itself(code: &str) -> bool {
+    ABOUT_ITSELF.contains(&code)
+}
+
 /// What is done about the code of that name.
 #[must_use]
 pub fn of(code: &str) -> Option<&'static Rule> {
