@@ -15,7 +15,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Say what the admission webhook would say about policies in files, without a cluster
+    /// Say what the admission webhook would say about policies in files, also without a cluster
     Lint(LintArgs),
     /// Say what policies do, in plain sentences; or what a code of lint means
     Explain(ExplainArgs),
@@ -53,6 +53,8 @@ pub(crate) struct LintArgs {
     /// What makes the exit status 1
     #[arg(long, value_enum, default_value_t = FailOn::Fault, value_name = "WHAT")]
     pub(crate) fail_on: FailOn,
+    #[command(flatten, next_help_heading = "With what the nodes of a cluster can do")]
+    pub(crate) cluster: ClusterArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -75,6 +77,8 @@ pub(crate) struct ExplainArgs {
     /// Look into directories below the given ones, too
     #[arg(short = 'R', long)]
     pub(crate) recursive: bool,
+    #[command(flatten, next_help_heading = "With what the nodes of a cluster can do")]
+    pub(crate) cluster: ClusterArgs,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -104,6 +108,8 @@ pub(crate) struct DiffArgs {
     /// How to print it
     #[arg(short, long, value_enum, default_value_t = TestFormat::Text)]
     pub(crate) output: TestFormat,
+    #[command(flatten, next_help_heading = "With what the nodes of a cluster can do")]
+    pub(crate) cluster: ClusterArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -155,6 +161,13 @@ pub(crate) struct StatusArgs {
     /// How to print it
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<StatusFormat>,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+}
+
+/// Which cluster is asked.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ClusterArgs {
     /// The kubeconfig to use
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) kubeconfig: Option<PathBuf>,

@@ -4,11 +4,13 @@ mod report;
 
 use std::path::Path;
 
-use stockade_policy::compare::{Change, changes};
+use stockade_policy::compare::{Change, Line, changes, lines};
+use stockade_policy::facts::on_nodes;
 use stockade_policy::witness::{Witness, witness};
 
 use crate::Outcome;
 use crate::args::DiffArgs;
+use crate::cluster::{self, Nodes};
 use crate::policies::{Policies, Policy};
 use crate::source;
 
@@ -29,13 +31,17 @@ pub(crate) struct Difference {
     pub(crate) what: What,
     /// An event that is judged differently, if one was found.
     pub(crate) witness: Option<Witness>,
+    /// What changes on the nodes of the cluster, if one is asked.
+    pub(crate) on_nodes: Vec<Line>,
 }
 
 /// Compares, prints.
 pub(crate) fn run(args: &DiffArgs) -> anyhow::Result<Outcome> {
     anyhow::ensure!(args.before != args.after || args.before != Path::new("-"), "standard input can be read only once");
+    let nodes = cluster::nodes(&args.cluster)?;
     let (before, after) = (load(&args.before, args.recursive)?, load(&args.after, args.recursive)?);
-    let differences: Vec<Difference> = pairs(before, after).into_iter().map(compare).collect();
+    let differences: Vec<Difference> =
+        pairs(before, after).into_iter().map(|pair| compare(pair, nodes.as_ref())).collect();
     report::print(&differences, args.output)?;
     let same = differences.iter().all(|difference| matches!(difference.what, What::Same));
     Ok(if same { Outcome::Fine } else { Outcome::Refused })
@@ -73,7 +79,7 @@ fn pairs(before: Vec<Policy>, mut after: Vec<Policy>) -> Vec<Pair> {
     pairs
 }
 
-fn compare((before, after): Pair) -> Difference {
+fn compare((before, after): Pair, nodes: Option<&Nodes>) -> Difference {
     let what = match (&before, &after) {
         (Some(old), Some(new)) => {
             let changes = changes(&old.meaning, &new.meaning);
@@ -87,5 +93,11 @@ fn compare((before, after): Pair) -> Difference {
         What::Same => None,
         _ => witness(meaning(&before).as_ref(), meaning(&after).as_ref()),
     };
-    Difference { before, after, what, witness }
+    let on_nodes = nodes.map(|nodes| {
+        let told = |policy: &Option<Policy>| {
+            policy.as_ref().map_or_else(Vec::new, |policy| on_nodes(&nodes.about(&policy.meaning), &nodes.facts))
+        };
+        lines(&told(&before), &told(&after))
+    });
+    Difference { before, after, what, witness, on_nodes: on_nodes.unwrap_or_default() }
 }

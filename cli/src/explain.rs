@@ -4,16 +4,19 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use stockade_policy::convert::rules;
+use stockade_policy::facts::on_nodes;
 use stockade_policy::fault::codes::{self, Code, Severity};
 use stockade_policy::{judge, sentences};
 
 use crate::Outcome;
 use crate::args::ExplainArgs;
+use crate::cluster::{self, Nodes};
 use crate::document::documents;
 use crate::source::{self, Source};
 
 /// Explains each thing that is named: a file that is there is a file, everything else a code.
 pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<Outcome> {
+    let nodes = cluster::nodes(&args.cluster)?;
     let mut out = io::stdout().lock();
     let mut outcome = Outcome::Fine;
     for what in &args.what {
@@ -23,7 +26,7 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<Outcome> {
             None if is_word(what) => {
                 anyhow::bail!("{} is no file and no code; docs/faults.md has all codes", what.display())
             }
-            None => files(what, args.recursive, &mut out)?,
+            None => files(what, args.recursive, nodes.as_ref(), &mut out)?,
         };
         outcome = outcome.max(found);
     }
@@ -55,11 +58,11 @@ fn of_code(code: &Code, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn files(path: &PathBuf, recursive: bool, out: &mut impl Write) -> anyhow::Result<Outcome> {
+fn files(path: &PathBuf, recursive: bool, nodes: Option<&Nodes>, out: &mut impl Write) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::Fine;
     for source in source::read_all(std::slice::from_ref(path), recursive) {
         outcome = outcome.max(match source {
-            Ok(source) => of_source(&source, out)?,
+            Ok(source) => of_source(&source, nodes, out)?,
             Err(error) => {
                 anstream::eprintln!("error: {} {}", error.file(), error.reason());
                 Outcome::Unknown
@@ -69,7 +72,7 @@ fn files(path: &PathBuf, recursive: bool, out: &mut impl Write) -> anyhow::Resul
     Ok(outcome)
 }
 
-fn of_source(source: &Source, out: &mut impl Write) -> anyhow::Result<Outcome> {
+fn of_source(source: &Source, nodes: Option<&Nodes>, out: &mut impl Write) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::Fine;
     for document in documents(&source.text) {
         let tree = match document.content {
@@ -83,16 +86,21 @@ fn of_source(source: &Source, out: &mut impl Write) -> anyhow::Result<Outcome> {
         let value = tree.to_value();
         let items = tree.elements_of("items");
         if items.is_empty() {
-            outcome = outcome.max(of_object(source, &value, out)?);
+            outcome = outcome.max(of_object(source, &value, nodes, out)?);
         }
         for item in items {
-            outcome = outcome.max(of_object(source, &item.to_value(), out)?);
+            outcome = outcome.max(of_object(source, &item.to_value(), nodes, out)?);
         }
     }
     Ok(outcome)
 }
 
-fn of_object(source: &Source, value: &serde_json::Value, out: &mut impl Write) -> anyhow::Result<Outcome> {
+fn of_object(
+    source: &Source,
+    value: &serde_json::Value,
+    nodes: Option<&Nodes>,
+    out: &mut impl Write,
+) -> anyhow::Result<Outcome> {
     let kind = value.get("kind").and_then(serde_json::Value::as_str).unwrap_or_default();
     if stockade_crds::PolicyKind::from_kind(kind).is_none() {
         return Ok(Outcome::Fine);
@@ -107,6 +115,13 @@ fn of_object(source: &Source, value: &serde_json::Value, out: &mut impl Write) -
     for paragraph in sentences::explain(&policy) {
         for line in paragraph {
             writeln!(out, "{line}")?;
+        }
+        writeln!(out)?;
+    }
+    if let Some(nodes) = nodes.filter(|nodes| !nodes.facts.is_empty()) {
+        writeln!(out, "On the nodes of the cluster:")?;
+        for line in on_nodes(&nodes.about(&policy), &nodes.facts) {
+            writeln!(out, "  {line}")?;
         }
         writeln!(out)?;
     }

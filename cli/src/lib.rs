@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod cluster;
 mod convert;
 mod diff;
 mod document;

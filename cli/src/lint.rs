@@ -10,17 +10,19 @@ use std::io::{self, Write as _};
 
 use crate::Outcome;
 use crate::args::{FailOn, LintArgs, LintFormat};
+use crate::cluster;
 use crate::source::{self, Source};
 use report::Report;
 
 /// Reads, judges, prints.
 pub(crate) fn run(args: &LintArgs) -> anyhow::Result<Outcome> {
+    let nodes = cluster::nodes(&args.cluster)?;
     let mut report = Report::default();
     let mut sources: Vec<Source> = Vec::new();
     for source in source::read_all(&args.files, args.recursive) {
         match source {
             Ok(source) => {
-                judge::judge_source(&source, sources.len(), &mut report);
+                judge::judge_source(&source, sources.len(), nodes.as_ref(), &mut report);
                 sources.push(source);
             }
             Err(error) => report.add_unreadable(&error),

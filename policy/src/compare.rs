@@ -238,7 +238,8 @@ fn named(hook: &Hook) -> String {
 }
 
 /// The sentences that only one of both has.
-fn lines(before: &[String], after: &[String]) -> Vec<Line> {
+#[must_use]
+pub fn lines(before: &[String], after: &[String]) -> Vec<Line> {
     let gone = before.iter().filter(|line| !after.contains(line)).cloned().map(Line::Gone);
     gone.chain(after.iter().filter(|line| !before.contains(line)).cloned().map(Line::New)).collect()
 }

@@ -55,7 +55,7 @@ fn of_text(text: Text, sums: &mut Sums, out: &mut impl Write) -> anyhow::Result<
     // What is left is what lint finds in the text as it is now.
     let source = Source { text, ..source };
     let mut report = Report::default();
-    judge::judge_source(&source, 0, &mut report);
+    judge::judge_source(&source, 0, None, &mut report);
     let mut policies = policies.iter();
     for entry in &mut report.entries {
         let policy = if entry.judged { policies.next() } else { None };

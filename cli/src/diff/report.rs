@@ -82,12 +82,7 @@ fn write(difference: &Difference, out: &mut impl Write) -> io::Result<()> {
         What::Changed(changes) => {
             for Change { place, lines } in changes {
                 writeln!(out, "  {place}:")?;
-                for line in lines {
-                    match line {
-                        Line::Gone(text) => writeln!(out, "    {RED}- {text}{PLAIN}")?,
-                        Line::New(text) => writeln!(out, "    {GREEN}+ {text}{PLAIN}")?,
-                    }
-                }
+                write_lines(lines, out)?;
             }
         }
         What::Added => {
@@ -97,6 +92,10 @@ fn write(difference: &Difference, out: &mut impl Write) -> io::Result<()> {
             whole(&difference.before).iter().try_for_each(|line| writeln!(out, "    {RED}- {line}{PLAIN}"))?;
         }
         What::Same => {}
+    }
+    if !difference.on_nodes.is_empty() {
+        writeln!(out, "  on the nodes of the cluster:")?;
+        write_lines(&difference.on_nodes, out)?;
     }
     match &difference.witness {
         None => writeln!(out, "  No event was found that is judged differently.")?,
@@ -113,8 +112,15 @@ fn write(difference: &Difference, out: &mut impl Write) -> io::Result<()> {
     writeln!(out)
 }
 
+fn write_lines(lines: &[Line], out: &mut impl Write) -> io::Result<()> {
+    lines.iter().try_for_each(|line| match line {
+        Line::Gone(text) => writeln!(out, "    {RED}- {text}{PLAIN}"),
+        Line::New(text) => writeln!(out, "    {GREEN}+ {text}{PLAIN}"),
+    })
+}
+
 fn to_json(difference: &Difference) -> Value {
-    let Difference { before, after, what, witness } = difference;
+    let Difference { before, after, what, witness, on_nodes } = difference;
     let either = after.as_ref().or(before.as_ref());
     let (word, changes) = match what {
         What::Same => ("unchanged", [].as_slice()),
@@ -123,10 +129,13 @@ fn to_json(difference: &Difference) -> Value {
         What::Removed => ("removed", [].as_slice()),
     };
     let change = |Change { place, lines }: &Change| {
-        let gone = lines.iter().filter_map(|line| if let Line::Gone(text) = line { Some(text) } else { None });
-        let new = lines.iter().filter_map(|line| if let Line::New(text) = line { Some(text) } else { None });
-        json!({"place": place, "gone": gone.collect::<Vec<_>>(), "new": new.collect::<Vec<_>>()})
+        let (gone, new) = told(lines);
+        json!({"place": place, "gone": gone, "new": new})
     };
+    let on_nodes = (!on_nodes.is_empty()).then(|| {
+        let (gone, new) = told(on_nodes);
+        json!({"gone": gone, "new": new})
+    });
     let of = |policy: &Option<Policy>| {
         policy.as_ref().map(|policy| json!({"file": policy.file, "digest": digest(&policy.meaning)}))
     };
@@ -138,10 +147,18 @@ fn to_json(difference: &Difference) -> Value {
         "before": of(before),
         "after": of(after),
         "changes": changes.iter().map(change).collect::<Vec<_>>(),
+        "onNodes": on_nodes,
         "event": witness.as_ref().map(|witness| json!({
             "test": written::step(witness),
             "before": Shown::from(witness.before),
             "after": Shown::from(witness.after),
         })),
     })
+}
+
+/// What is gone, and what is new.
+fn told(lines: &[Line]) -> (Vec<&str>, Vec<&str>) {
+    let gone = lines.iter().filter_map(|line| if let Line::Gone(text) = line { Some(text.as_str()) } else { None });
+    let new = lines.iter().filter_map(|line| if let Line::New(text) = line { Some(text.as_str()) } else { None });
+    (gone.collect(), new.collect())
 }

@@ -4,18 +4,19 @@ use std::ops::Range;
 
 use serde_json::Value;
 use stockade_crds::{SchemaFault, schema_faults};
-use stockade_policy::{Fault, judge};
+use stockade_policy::{Fault, judge, node_warnings};
 
 use super::report::{Entry, Finding, Report};
+use crate::cluster::Nodes;
 use crate::document::{Document, documents};
 use crate::snippet::line_and_column;
 use crate::source::Source;
 use crate::tree::Tree;
 
-/// Judges every policy in `source`, the `index`th of the run.
-pub(crate) fn judge_source(source: &Source, index: usize, report: &mut Report) {
+/// Judges every policy in `source`, the `index`th of the run; with what `nodes` can do, if a cluster is asked.
+pub(crate) fn judge_source(source: &Source, index: usize, nodes: Option<&Nodes>, report: &mut Report) {
     for document in documents(&source.text) {
-        let reader = Reader { source, index, start: document.start };
+        let reader = Reader { source, index, nodes, start: document.start };
         reader.document(&document, report);
     }
 }
@@ -35,6 +36,7 @@ pub(crate) enum Nature {
 struct Reader<'a> {
     source: &'a Source,
     index: usize,
+    nodes: Option<&'a Nodes>,
     /// Where the document begins in the source.
     start: usize,
 }
@@ -79,6 +81,9 @@ impl Reader<'_> {
         faults.extend(also);
         faults.extend(tree.repeated_keys().into_iter().map(|(path, place)| self.repeated(path, place)));
         faults.sort_by_key(|f| (f.line, f.column));
+        let of_nodes = judgement.policy.iter().zip(self.nodes);
+        let of_nodes = of_nodes.flat_map(|(policy, nodes)| node_warnings(&nodes.about(policy), &nodes.facts));
+        let warnings = judgement.warnings.into_iter().chain(of_nodes).map(|f| self.found(f, tree)).collect();
         let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         Entry {
             file: self.source.name.clone(),
@@ -87,7 +92,7 @@ impl Reader<'_> {
             name: text("/metadata/name").or_else(|| text("/metadata/generateName")),
             accepted: faults.is_empty(),
             faults,
-            warnings: judgement.warnings.into_iter().map(|f| self.found(f, tree)).collect(),
+            warnings,
             judged: true,
             source: Some(self.index),
         }

@@ -1,26 +1,18 @@
 //! The questions to the API server.
 
-use std::time::Duration;
-
 use anyhow::Context as _;
+use kube::Client;
 use kube::api::{Api, DynamicObject, ListParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::core::{ApiResource, GroupVersionKind, ResourceExt as _};
-use kube::{Client, Config};
-use stockade_crds::{NodePolicyStateStatus, PolicyKind, names};
+use kube::core::ResourceExt as _;
+use stockade_crds::{NodePolicyStateStatus, PolicyKind};
 
 use super::view::{NodeView, PolicyView};
 use crate::args::StatusArgs;
-
-/// Objects a request: node states can be 64 KiB each.
-const PAGE: u32 = 50;
+use crate::cluster::{self, Connection, PAGE, explained};
 
 /// The policies that the arguments ask for; with what the nodes say, if they ask for one by name.
 pub(crate) async fn policies(args: &StatusArgs) -> anyhow::Result<Vec<PolicyView>> {
-    let config = config(args).await?;
-    let default_namespace = config.default_namespace.clone();
-    let server = config.cluster_url.to_string();
-    let client = Client::try_from(config).context("setting up the connection")?;
+    let Connection { client, server, default_namespace } = cluster::connect(&args.cluster).await?;
     let wanted = Wanted::new(args, &default_namespace)?;
     let mut found = Vec::new();
     for kind in PolicyKind::ALL {
@@ -48,35 +40,6 @@ pub(crate) fn where_looked(args: &StatusArgs) -> String {
         Some(namespace) => format!(" in namespace {namespace}"),
         None if args.all_namespaces => " in any namespace".into(),
         None => ", neither for the cluster nor in the current namespace (-A looks into all)".into(),
-    }
-}
-
-async fn config(args: &StatusArgs) -> anyhow::Result<Config> {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Fails only when another thread has been faster, and there is none.
-        let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    }
-    let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
-    let mut config = match &args.kubeconfig {
-        Some(path) => {
-            let kubeconfig = Kubeconfig::read_from(path).with_context(|| format!("reading {}", path.display()))?;
-            Config::from_custom_kubeconfig(kubeconfig, &options).await.context("using the kubeconfig")?
-        }
-        None if args.context.is_some() => Config::from_kubeconfig(&options).await.context("using the kubeconfig")?,
-        None => Config::infer().await.context("finding out which cluster is meant")?,
-    };
-    config.connect_timeout = Some(Duration::from_secs(10));
-    config.read_timeout = Some(Duration::from_secs(30));
-    Ok(config)
-}
-
-/// A server that has no such kind says only that there is no such page.
-fn explained(error: kube::Error) -> anyhow::Error {
-    match error {
-        kube::Error::Api(status) if status.code == 404 => {
-            anyhow::anyhow!("the cluster has no such kind; install the chart stockade-crds")
-        }
-        other => other.into(),
     }
 }
 
@@ -147,9 +110,7 @@ async fn list(api: &Api<DynamicObject>) -> Result<Vec<DynamicObject>, kube::Erro
 
 /// Adds what each node says; the states themselves, which are large, are dropped as they come.
 async fn ask_nodes(client: &Client, policies: &mut [PolicyView]) -> Result<(), kube::Error> {
-    let gvk = GroupVersionKind::gvk(names::STOCKADE_GROUP, names::VERSION, names::NODE_POLICY_STATE_KIND);
-    let resource = ApiResource::from_gvk_with_plural(&gvk, names::NODE_POLICY_STATE_PLURAL);
-    let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+    let api = cluster::node_states(client);
     let mut params = ListParams::default().limit(PAGE);
     policies.iter_mut().for_each(|policy| policy.nodes = Some(Vec::new()));
     loop {

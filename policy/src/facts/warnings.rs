@@ -74,7 +74,7 @@ fn over(path: &str, failing: &[(&NodeFacts, String)], all: usize, consequence: &
 }
 
 /// What `node` lacks for `hook`, if anything.
-fn missing(policy: &ValidatedPolicy, hook: &Hook, node: &NodeFacts) -> Option<String> {
+pub(super) fn missing(policy: &ValidatedPolicy, hook: &Hook, node: &NodeFacts) -> Option<String> {
     match &hook.point {
         HookPoint::Lsm { hook: name } => missing_lsm(name, hook, node),
         HookPoint::Kprobe { call, syscall } => match call.strip_prefix("security_").filter(|_| !syscall) {
