@@ -356,6 +356,7 @@ fn recorded_events_are_judged_and_differences_are_shown() {
         event("denied", "/etc/old/x", &none),
         event("observed", "/x", &json!({"policy_name": "elsewhere", "function_name": "other"})),
         String::new(),
+        json!({"timestamp": "t", "level": "INFO", "fields": {"message": "x"}, "target": "stockade"}).to_string(),
     ];
     let folder = Folder::new(&[("deny.yaml", POLICY), ("e.jsonl", &lines.join("\n"))]);
     let ran = folder.run(&["test", "--events", "e.jsonl", "deny.yaml"], "");
@@ -369,7 +370,7 @@ e.jsonl:3: security_file_permission by /usr/bin/cp (pid 42)
     selectors[0] does not match:
       no  argument 0 (file) begins with /etc/app/ (it is \"/etc/old/x\")
       yes argument 1 (int) is 2 (it is 2)
-3 events: 1 judged differently, 1 at hooks that no policy has, 1 of other kinds
+3 events: 1 judged differently, 1 at hooks that no policy has, 2 lines of other kinds
 ";
     assert_eq!(ran.out, expected);
     let json = folder.run(&["test", "--events", "-", "-o", "json", "deny.yaml"], &lines.join("\n")).json();
@@ -395,8 +396,8 @@ fn what_an_event_does_not_say_is_said_and_never_guessed() {
         (event("denied", "/x", &json!({"process": {"pid": 1}})), "deny.yaml", 2, "does not have pod"),
         (event("denied", "/etc/app/x", &json!({})), "other.yaml", 2, "does not have argument 0, argument 1"),
         (event("observed", "/x", &of_kernel), "p.yaml", 2, "does not have its further parents"),
-        ("{".to_owned(), "deny.yaml", 2, "1 that cannot be read"),
-        ("{}".to_owned(), "deny.yaml", 2, "1 that cannot be read"),
+        ("{".to_owned(), "deny.yaml", 2, "1 line that cannot be read"),
+        ("{}".to_owned(), "deny.yaml", 2, "1 line that cannot be read"),
     ] {
         let ran = judge(&line, policy);
         assert!(ran.code == code && ran.out.contains(text), "{line}: {ran:?}");
@@ -406,4 +407,33 @@ fn what_an_event_does_not_say_is_said_and_never_guessed() {
         folder.run(&["test", "--events", "-", "deny.yaml", "other.yaml"], &event("denied", "/etc/app/x", &json!({})));
     assert!(both.code == 0 && both.out.contains("shop/other, spec.kprobes[0]: denied"), "{both:?}");
     assert_eq!(folder.run(&["test", "--events", "-"], "").code, 2);
+}
+
+#[test]
+fn a_hook_of_a_list_is_told_from_the_others_by_its_function() {
+    let policy = "\
+apiVersion: cilium.io/v1alpha1
+kind: TracingPolicy
+metadata: {name: closing}
+spec:
+  lists: [{name: closing, values: [tcp_close, sk_free]}]
+  kprobes:
+  - call: list:closing
+    syscall: false
+    args: [{index: 0, type: sock}]
+    selectors:
+    - matchArgs: [{index: 0, operator: DPort, values: ['443']}]
+";
+    let more = json!({
+        "function_name": "sk_free", "policy_name": "closing", "policy_namespace": "",
+        "args": [{"sock_arg": {"family": "AF_INET", "type": "SOCK_STREAM", "protocol": "IPPROTO_TCP", "saddr": "10.0.0.1",
+                  "daddr": "10.0.0.2", "sport": 4, "dport": 443, "state": "TCP_CLOSE"}}],
+    });
+    let folder = Folder::new(&[("p.yaml", policy)]);
+    let ran = folder.run(&["test", "--events", "-", "p.yaml"], &event("observed", "/x", &more));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.out.contains("closing, spec.kprobes[0]: observed by selectors[0]: event posted\n1 event: 0 judged"),
+        "{ran:?}"
+    );
 }

@@ -134,14 +134,15 @@ impl Printer {
             writeln!(out, "{object:#}")?;
         } else {
             let mut text = format!("{}: {differing} judged differently", count(events, "event", "events"));
+            let lines = |number: usize| count(number, "line", "lines");
             for (number, what) in [
-                (unsaid, "that do not say enough"),
-                (not_hooked, "at hooks that no policy has"),
-                (other_lines, "of other kinds"),
-                (nonsense, "that cannot be read"),
+                (unsaid, format!("{unsaid} that do not say enough")),
+                (not_hooked, format!("{not_hooked} at hooks that no policy has")),
+                (other_lines, format!("{} of other kinds", lines(other_lines))),
+                (nonsense, format!("{} that cannot be read", lines(nonsense))),
             ] {
                 if number > 0 {
-                    text += &format!(", {number} {what}");
+                    text += &format!(", {what}");
                 }
             }
             writeln!(out, "{text}")?;
@@ -236,8 +237,10 @@ fn hook_of<'p>(by: &By, policies: &'p [Policy]) -> Option<&'p Hook> {
     (hook.args.len() == by.args.len()).then_some(hook)
 }
 
+/// A list of functions is a hook for each, and all of them have its place in the document.
 fn is_hook(by: &By, hook: &Hook) -> bool {
-    hook.point.family() == by.family && Some(u64::from(hook.index)) == by.hook_index
+    let is_there = hook.point.family() == by.family && Some(u64::from(hook.index)) == by.hook_index;
+    is_there && hook.point.name() == by.function
 }
 
 /// An argument as a test would write it; `None`: nothing is known of it.

@@ -29,6 +29,7 @@ type Same = (String, String, Option<u64>, String);
 pub(super) struct By {
     pub(super) policy: String,
     pub(super) family: &'static str,
+    pub(super) function: String,
     pub(super) hook_index: Option<u64>,
     pub(super) verdict: Option<String>,
     pub(super) selector: Option<usize>,
@@ -74,6 +75,10 @@ impl Stream {
             Ok(_) => return Line::Nonsense("this is no JSON object".into()),
             Err(error) => return Line::Nonsense(error.to_string()),
         };
+        if ["level", "fields"].iter().all(|field| event.get(field).is_some()) {
+            // The agent's own log, which `kubectl logs` mixes in.
+            return Line::Other;
+        }
         let Some((kind, body)) = event.as_object().into_iter().flatten().find(|(kind, _)| kind.starts_with("process_"))
         else {
             return Line::Nonsense("this is no event: it has no process_… in it".into());
@@ -89,7 +94,7 @@ impl Stream {
         let exec_id = process.get("exec_id").and_then(Value::as_str).unwrap_or_default().to_owned();
         let time = event.get("time").and_then(Value::as_str).unwrap_or_default().to_owned();
         let same = (time, exec_id, process.get("tid").and_then(Value::as_u64), function.clone());
-        let by = by(body, family, &text);
+        let by = by(body, family, &function, &text);
         match &mut self.open {
             Some(open) if open.same == same => {
                 open.by.push(by);
@@ -145,12 +150,13 @@ impl Stream {
     }
 }
 
-fn by(body: &Value, family: &'static str, text: &impl Fn(&str) -> String) -> By {
+fn by(body: &Value, family: &'static str, function: &str, text: &impl Fn(&str) -> String) -> By {
     let (namespace, name) = (text("policy_namespace"), text("policy_name"));
     let number = |name: &str| body.get(name).and_then(Value::as_u64);
     By {
         policy: if namespace.is_empty() { name } else { format!("{namespace}/{name}") },
         family,
+        function: function.to_owned(),
         hook_index: number("hook_index"),
         verdict: body.get("verdict").and_then(Value::as_str).map(str::to_owned),
         selector: number("selector").and_then(|at| usize::try_from(at).ok()),
