@@ -12,6 +12,15 @@ pub fn name(point: &HookPoint) -> String {
     }
 }
 
+/// An event that happens there: what a hook on every system call sees is a system call.
+#[must_use]
+pub fn example(point: &HookPoint) -> String {
+    match point {
+        HookPoint::Generated { functions: Generated::Syscalls, .. } => "sys_getpid".into(),
+        _ => name(point),
+    }
+}
+
 /// Whether an event at `hook` is one of `point`. A `security_` function and the LSM hook behind it are one; a system call
 /// without an ABI is that of the node's own way of being called.
 #[must_use]
@@ -70,6 +79,8 @@ mod tests {
         let old = HookPoint::Kprobe { call: "i386/sys_openat".into(), syscall: true };
         assert!(is_at(&own, "sys_openat") && is_at(&own, "arm64/sys_openat") && !is_at(&own, "i386/sys_openat"));
         assert!(is_at(&old, "i386/sys_openat") && !is_at(&old, "sys_openat"));
+        let every = HookPoint::Generated { functions: Generated::Syscalls, fentry: false };
+        assert!(is_at(&every, &example(&every)) && is_at(&every, "i386/sys_openat") && !is_at(&every, "file_open"));
         let raw = HookPoint::Tracepoint { subsystem: "sched".into(), event: "x".into(), raw: true };
         assert!(is_at(&raw, "raw/sched/x") && !is_at(&raw, "sched/x"));
     }

@@ -19,7 +19,7 @@ use space::{Event, Space};
 /// An event, and what each of both policies does about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Witness {
-    /// Where, as [`point::name`] calls it.
+    /// Where, as [`point::example`] calls it.
     pub point: String,
     /// Who.
     pub process: Process,
@@ -116,7 +116,7 @@ fn points(before: Option<&ValidatedPolicy>, after: Option<&ValidatedPolicy>) -> 
     let mut names = BTreeSet::new();
     for hook in differing {
         if names.len() < POINTS {
-            names.insert(point::name(&hook.point));
+            names.insert(point::example(&hook.point));
         }
     }
     names
