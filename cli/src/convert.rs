@@ -27,7 +27,7 @@ use crate::lint::judge::{Nature, nature};
 use crate::source::{self, Source, SourceError};
 use crate::tree::Tree;
 use picks::Picks;
-use rounds::Converted;
+use rounds::{Choices, Done};
 
 /// A source and what has become of it.
 struct Text {
@@ -39,9 +39,9 @@ struct Text {
 
 /// A policy of a source.
 struct Rewritten {
-    converted: Converted,
-    /// The lines of [`Converted::done`] in the text as it was read, from 1.
-    lines: Vec<usize>,
+    /// What was rewritten, with its line in the text as it was read, from 1.
+    done: Vec<(usize, Done)>,
+    choices: Choices,
 }
 
 /// Converts, prints or writes, and says what is left.
@@ -105,8 +105,12 @@ fn of_document(
         body = std::mem::take(&mut converted.body);
         let ends: Vec<usize> = source.text.match_indices('\n').map(|(at, _)| at).collect();
         let line = |at: usize| ends.partition_point(|end| *end < at) + 1;
-        let lines = converted.done.iter().map(|done| line(place.start + policy.place_of(&done.path).start)).collect();
-        policies.push(Rewritten { converted, lines });
+        let mut done: Vec<(usize, Done)> = std::mem::take(&mut converted.done)
+            .into_iter()
+            .map(|done| (line(place.start + policy.place_of(&done.path).start), done))
+            .collect();
+        done.sort_by_key(|(line, _)| *line);
+        policies.push(Rewritten { done, choices: converted.choices });
     }
     Ok(body)
 }

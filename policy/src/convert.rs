@@ -66,5 +66,17 @@ fn answer(object: &Value, fault: &Fault, surroundings: &Surroundings) -> Answer 
     if !rules::is_about_itself(fault.code) && surroundings.is_obscure(&case.at) {
         return Answer::Nothing;
     }
-    find(&case).unwrap_or(Answer::Nothing)
+    match find(&case) {
+        Some(Answer::One(reading)) if changes(object, &reading) => Answer::One(reading),
+        Some(Answer::Choice(mut readings)) => {
+            readings.retain(|reading| changes(object, reading));
+            if readings.is_empty() { Answer::Nothing } else { Answer::Choice(readings) }
+        }
+        _ => Answer::Nothing,
+    }
+}
+
+/// Whether a reading is another way to write it.
+fn changes(object: &Value, reading: &Reading) -> bool {
+    reading.edits.iter().any(|edit| !matches!(edit, Edit::Set { at, value } if path::get(object, at) == Some(value)))
 }

@@ -43,13 +43,12 @@ pub(super) fn report(texts: Vec<Text>, unreadable: &[SourceError], written: bool
 fn of_text(text: Text, sums: &mut Sums, out: &mut impl Write) -> anyhow::Result<()> {
     let Text { source, text, policies } = text;
     for policy in &policies {
-        let Rewritten { converted, lines } = policy;
-        for (done, line) in converted.done.iter().zip(lines) {
+        for (line, done) in &policy.done {
             writeln!(out, "{}:{line}: {} ({}, {})", source.name, done.says, done.code, done.path)?;
             sums.rewritten += 1;
         }
     }
-    if policies.iter().any(|policy| !policy.converted.done.is_empty()) {
+    if policies.iter().any(|policy| !policy.done.is_empty()) {
         writeln!(out)?;
     }
     // What is left is what lint finds in the text as it is now.
@@ -76,7 +75,7 @@ fn of_entry(
     // What is only not carried out yet comes last: nothing is to be done about it.
     findings.sort_by_key(|finding| finding.code == UNSUPPORTED);
     for finding in &mut findings {
-        let choice = policy.and_then(|policy| policy.converted.choices.get(&(finding.code, finding.path.clone())));
+        let choice = policy.and_then(|policy| policy.choices.get(&(finding.code, finding.path.clone())));
         let readings = choice.map(|choice| offer(choice, finding)).unwrap_or_default();
         match (entry.judged, readings.is_empty()) {
             (true, _) if finding.code == UNSUPPORTED => sums.unsupported += 1,

@@ -25,9 +25,11 @@ pub(super) struct Converted {
     /// The text of the whole document.
     pub(super) body: String,
     pub(super) done: Vec<Done>,
-    /// The choices that are left, by code and path in the text as it is now.
-    pub(super) choices: BTreeMap<(&'static str, String), Choice>,
+    pub(super) choices: Choices,
 }
+
+/// The choices that are left, by code and path in the text as it is now.
+pub(super) type Choices = BTreeMap<(&'static str, String), Choice>;
 
 /// A place that has been rewritten.
 #[derive(Debug)]
@@ -162,7 +164,7 @@ impl Policy<'_> {
     }
 
     /// What is left to choose.
-    fn choices(&self) -> BTreeMap<(&'static str, String), Choice> {
+    fn choices(&self) -> Choices {
         let mut choices = BTreeMap::new();
         let whole = value_of(&self.body);
         let Some(object) = whole.as_ref().and_then(|whole| at(whole, self.prefix)) else { return choices };

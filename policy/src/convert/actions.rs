@@ -34,9 +34,18 @@ pub(super) fn argument(case: &Case<'_>) -> Found {
     let action = case.beside("action")?.as_str()?;
     let (at, list) = actions(case)?;
     let gone = Edit::Remove { at: case.at.clone() };
+    let ignored = || Reading::new("without it, as Tetragon ignores it", [gone.clone()]);
     let owner = match field {
-        "argError" if action != "NotifyEnforcer" && action != "Override" => "Override",
-        "argSig" if action != "NotifyEnforcer" && action != "Signal" => "Signal",
+        // What this action has, and not as it should be.
+        "argUrl" if action == "GetUrl" => return None,
+        "argFqdn" if action == "DnsLookup" => return None,
+        "argIndex" | "argValue" if action == "Set" => return None,
+        "argSock" if action.ends_with("Sock") => return None,
+        "argError" => "Override",
+        "argSig" => "Signal",
+        "argSock" | "argUrl" | "argFqdn" | "argIndex" | "argValue" => return choice([ignored()]),
+        "argNewSymbol" | "argNewAddr" | "argNewOffset" if action != "Override" => return choice([ignored()]),
+        // Tetragon refuses the others too.
         _ => return None,
     };
     let has =
@@ -47,14 +56,13 @@ pub(super) fn argument(case: &Case<'_>) -> Found {
     if field == "argSig" {
         let same = action == "Sigkill" && value.as_i64() == Some(9);
         let says = "argSig goes: 9 is what Sigkill sends";
-        let ignored = Reading::new("without it, as Tetragon ignores it", [gone.clone()]);
-        return if same { one(says, [gone]) } else { choice([ignored]) };
+        return if same { one(says, [gone]) } else { choice([ignored()]) };
     }
     if !can_override(case) {
         return one("argError goes: nothing can return an error there, and Tetragon ignores it", [gone]);
     }
-    let without = Reading::new("without it, as Tetragon ignores it", [gone.clone()]);
     let error = value.as_i64().filter(|error| (-MAX_ERRNO..0).contains(error));
+    let without = ignored();
     let overrides = list.iter().any(|other| other.get("action").and_then(Value::as_str) == Some("Override"));
     let beside = error.filter(|_| !overrides).map(|error| {
         let append = Edit::Append { at: at.to_vec(), value: json!({"action": "Override", "argError": error}) };

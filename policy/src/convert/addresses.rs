@@ -77,7 +77,8 @@ pub(super) fn spelling(case: &Case<'_>) -> Found {
     };
     // Without a length, 10.1 is 10.0.0.1 for some and 10.1.0.0 for others.
     let whole = dotted.matches('.').count() == 3;
-    let decimal = sloppy_ipv4(dotted).filter(|_| length.is_some() || whole).map(of)?;
+    let decimal =
+        sloppy_ipv4(dotted).filter(|_| length.is_some() || whole).map(of).filter(|text| read(text).is_some())?;
     let octal = octal(dotted).map(of).filter(|octal| *octal != decimal);
     let what = if whole { "with decimal numbers" } else { "with zeros for what is left out" };
     let decimal = Reading::new(format!("{decimal}, {what}"), [case.set(decimal)]);

@@ -15,8 +15,10 @@ pub(super) fn option_value(case: &Case<'_>) -> Found {
     if case.field() == Some("options") {
         return one_mode(case);
     }
-    let lower = case.text()?.to_ascii_lowercase();
-    ["enforce", "monitor"].contains(&lower.as_str()).then(|| one(lower.clone(), [case.set(lower)]))?
+    let written = case.text()?;
+    let lower = written.to_ascii_lowercase();
+    let known = ["enforce", "monitor"].contains(&lower.as_str());
+    known.then(|| one(format!("{written} is {lower}"), [case.set(lower)]))?
 }
 
 /// The elements of `options` that are about the mode, and what they say.
@@ -78,7 +80,21 @@ pub(super) fn syscall_mismatch(case: &Case<'_>) -> Found {
             Reading::new("syscall: false, the kernel's function of that name", [function]),
         ]);
     }
+    if names_syscalls(case, call) {
+        return None;
+    }
     one("syscall: false: it is no system call", [function])
+}
+
+/// Whether `call` refers to a list of functions of which some are system calls.
+fn names_syscalls(case: &Case<'_>, call: &str) -> bool {
+    let Some(name) = call.strip_prefix("list:") else { return false };
+    let lists = case.get(&of_spec("lists")).and_then(Value::as_array).into_iter().flatten();
+    let values = |list: &Value| list.get("values").and_then(Value::as_array).cloned().unwrap_or_default();
+    let named = { lists }.filter(|list| list.get("name").and_then(Value::as_str) == Some(name));
+    named
+        .flat_map(values)
+        .any(|value| value.as_str().is_some_and(|call| call.starts_with("sys_") || call.contains("_sys_")))
 }
 
 /// The entry of a system call, or a list of some, hooked as a function: its arguments are elsewhere.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::case::{Case, Found, choice, one};
+use super::case::{Case, Found, choice, is_idle, one};
 use super::path::{self, Step};
 use super::{Edit, Reading};
 
@@ -30,8 +30,10 @@ fn without_entry(case: &Case<'_>) -> Option<Edit> {
     let entry = case.above(2)?;
     let edit = case.removal(entry)?;
     let (Step::Field(_), selector) = edit.at().split_last()? else { return Some(edit) };
-    let left = case.get(selector)?.as_object()?.iter().filter(|(name, _)| *name != "matchPIDs" && *name != "label");
-    (left.count() > 0).then_some(edit)
+    // A macro that does nothing but use others says nothing.
+    let others = case.get(selector)?.as_object()?.iter().filter(|(_, value)| !is_idle(value));
+    let left = others.filter(|(name, _)| !["matchPIDs", "label", "macros"].contains(&name.as_str())).count();
+    (left > 0).then_some(edit)
 }
 
 pub(super) fn range(case: &Case<'_>) -> Found {

@@ -54,15 +54,22 @@ fn is_of_path(case: &Case<'_>) -> bool {
 
 /// Whether a path is written as the kernel writes it.
 fn is_path(text: &str) -> bool {
-    text.starts_with('/') && !text.ends_with('/') && clean(text).is_none() && !text.contains("/..")
+    text.starts_with('/') && !text.ends_with('/') && clean(text).is_none()
 }
 
 /// An absolute path as the kernel would write it: without empty parts, dots and a slash at its end.
 fn clean(text: &str) -> Option<String> {
-    if !text.starts_with('/') || text.contains("/../") || text.ends_with("/..") || text.contains('\0') {
+    if !text.starts_with('/') || text.contains('\0') {
         return None;
     }
-    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let mut parts: Vec<&str> = Vec::new();
+    for part in text.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
     let clean = format!("/{}", parts.join("/"));
     (clean.len() < text.len() && clean.len() > 1).then_some(clean)
 }
