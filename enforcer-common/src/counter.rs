@@ -43,10 +43,10 @@ macro_rules! places {
 places! {
     /// An event found no room in the ring.
     EventLost = 0, "event_lost";
-    /// A check was disturbed by another task on the CPU and started over.
-    ScratchRestart = 1, "scratch_restart";
-    /// A check was disturbed so often that it was given up.
-    ScratchGaveUp = 2, "scratch_gave_up";
+    /// No working space was free on the CPU: the check was given up, and denied where a rule could.
+    ScratchFull = 1, "scratch_full";
+    /// A path changed while it was read, and was read again.
+    PathRead = 2, "path_read_again";
     /// A process had no record when a hook ran.
     ProcessMissing = 3, "process_missing";
     /// A process record could not be stored: the table is full.
@@ -59,7 +59,7 @@ places! {
     PathUnreadable = 7, "path_unreadable";
     /// A path had more components or bytes than can be built.
     PathTooLong = 8, "path_too_long";
-    /// A path kept changing while it was read.
+    /// A path kept changing while it was read: the check was given up, and denied where a rule could.
     PathChanged = 9, "path_changed";
     /// An argument other than a path could not be read.
     ArgumentUnreadable = 10, "argument_unreadable";
@@ -77,8 +77,6 @@ places! {
     CgroupUnreadable = 16, "cgroup_unreadable";
     /// A fact of a process (namespace, own pid) could not be read.
     ProcessUnreadable = 17, "process_unreadable";
-    /// A per-CPU or single-row map had no row: a defect of the loader.
-    ScratchMissing = 18, "scratch_missing";
 }
 
 /// Rows of COUNTERS.

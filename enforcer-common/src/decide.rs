@@ -611,11 +611,6 @@ pub trait Effects {
     fn send(&mut self, signal: u8);
     /// Rules fired that are not counted one by one.
     fn uncounted(&mut self);
-    /// Whether [`Work`] is still this decision's.
-    #[inline(always)]
-    fn intact(&self) -> bool {
-        true
-    }
 }
 
 /// What a rule has come to: zeros and ones, to be added.
@@ -741,7 +736,7 @@ pub fn carry_out_rule<T: Tables, F: Effects>(
     let shift = rest.trailing_zeros() & 63;
     let rule = (index << 6 | shift) & (MAX_RULES as u32 - 1);
     let tally = tally(head, work, index, shift);
-    if rest == 0 || !effects.intact() {
+    if rest == 0 {
         effects.uncounted();
         return NONE;
     }

@@ -138,7 +138,7 @@ pub const HOOK_DENIED: u16 = 1;
 pub const HOOK_SIGNALLED: u16 = 2;
 /// A rule in monitor mode would have refused or signalled.
 pub const HOOK_WOULD_DENY: u16 = 4;
-/// The check was given up because the task disturbed it.
+/// The check was given up: no working space was free, or a path never stood still.
 pub const HOOK_CONTENDED: u16 = 8;
 /// The process had no record.
 pub const HOOK_PROCESS_UNKNOWN: u16 = 16;

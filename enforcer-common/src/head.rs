@@ -25,7 +25,20 @@ pub const NEEDS_NAMESPACES: usize = 6;
 /// The process's inherited bits: they can be known where its executable is not, and the other way round.
 pub const NEEDS_MARKS: usize = 7;
 
-/// The one row of the inner map of HEAD.
+/// The element of HEAD that holds the head in force.
+pub const HEAD_IN_FORCE: u32 = 0;
+
+/// The element of HEAD that holds the head of a slot.
+#[inline(always)]
+#[must_use]
+pub const fn head_of_slot(slot: u32) -> u32 {
+    1 + (slot & 1)
+}
+
+/// Elements of HEAD.
+pub const HEADS: u32 = 3;
+
+/// The one row of the inner maps of HEAD.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Head {

@@ -43,7 +43,8 @@ pub mod shared_map {
 
 /// Maps that each hook instance (and, of these, COUNTERS the base programs) has for itself.
 pub mod hook_map {
-    /// Array of maps with one element, whose inner array has one row: `Head`.
+    /// Array of maps, each an array with one row, `Head`: the one in force, then each slot's. Parts of a program that run
+    /// later find the head that the run began with by its slot, whatever is in force by then.
     pub const HEAD: &str = "HEAD";
     /// Array of maps, two slots: hash `NumKey` → vector.
     pub const NUM: &str = "NUM";
@@ -63,11 +64,9 @@ pub mod hook_map {
     pub const RULE_COUNTS: &str = "RULE_COUNTS";
     /// Per-CPU array of `Counter`.
     pub const COUNTERS: &str = "COUNTERS";
-    /// Program array: its element `Plan::jump` must be the hook's own program.
-    pub const JUMP: &str = "JUMP";
 
     /// All of them.
-    pub const ALL: &[&str] = &[HEAD, NUM, STR64, STR256, LPM_STR, LPM_NET, VEC, RULES, RULE_COUNTS, COUNTERS, JUMP];
+    pub const ALL: &[&str] = &[HEAD, NUM, STR64, STR256, LPM_STR, LPM_NET, VEC, RULES, RULE_COUNTS, COUNTERS];
 }
 
 /// Read-only globals.

@@ -78,10 +78,8 @@ pub struct ArgPlan {
 pub mod plan_flag {
     /// The program's return value decides: LSM hooks that are not void.
     pub const CAN_DENY: u32 = 1;
-    /// The hook may run outside its process's context (softirq): process facts are not those of `current`.
-    pub const ANY_CONTEXT: u32 = 2;
     /// The hook is part of an exec (`bprm_*`): a process that is in no container yet is judged by the cgroup it is in now.
-    pub const EXEC: u32 = 4;
+    pub const EXEC: u32 = 2;
 }
 
 /// PLAN: what the program of a hook instance does.
@@ -94,14 +92,12 @@ pub struct Plan {
     pub flags: u32,
     /// The dimensions that the program can look up: a superset of every head's `used`.
     pub dimensions: DimensionSet,
-    /// The program's position in its own JUMP map (always 0 unless a loader shares the map).
-    pub jump: u32,
     /// Index of the previous LSM program's result among the hook's arguments: their number. 0: not an LSM hook.
     pub result_index: u32,
     /// Words of rules that the program looks at: at least every head's `words`; 0: all [`crate::bits::WORDS`].
     pub words: u32,
     /// Zero.
-    pub reserved: u32,
+    pub reserved: [u32; 2],
     /// The arguments, in the policies' order.
     pub args: [ArgPlan; MAX_ARGS],
 }

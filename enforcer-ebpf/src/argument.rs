@@ -6,7 +6,7 @@ use crate::namespace;
 use crate::path;
 use crate::read::{at, copy, pointer, value};
 use crate::rodata::{arg, chain, dimensions, kernel, words};
-use crate::scratch::{ARGS, Scratch, User};
+use crate::scratch::{ARGS, Space};
 use crate::socket;
 use crate::table::{LAST_TEXT, Text};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
@@ -23,8 +23,6 @@ use stockade_enforcer_common::verifier::opaque;
 
 /// Where a hook's arguments come from.
 pub(crate) trait Source: Copy {
-    /// The context, for helpers.
-    fn context(&self) -> *mut c_void;
     /// Argument `index` of the function.
     fn argument(&self, index: u32) -> Option<u64>;
     /// `size` bytes at `offset` in a tracepoint's record.
@@ -42,8 +40,7 @@ pub(crate) trait Source: Copy {
 /// An event under judgement.
 pub(crate) struct Happening<S> {
     pub(crate) source: S,
-    pub(crate) scratch: *mut Scratch,
-    pub(crate) user: User,
+    pub(crate) space: Space,
     pub(crate) task: u64,
     /// Null: the process has no record.
     pub(crate) record: *mut ProcessRecord,
@@ -76,11 +73,11 @@ impl<S: Source> Happening<S> {
     fn put(&mut self, arg: u32, status: u8, length: u64) -> Option<*mut u8> {
         // SAFETY: inside the scratch.
         unsafe {
-            let offset = opaque(read_volatile(&raw const (*self.scratch).cursor));
+            let offset = opaque(read_volatile(&raw const (*self.space.scratch).cursor));
             if offset > LAST_FIXED {
                 return None;
             }
-            let place = (&raw mut (*self.scratch).args).cast::<u8>().add(offset as usize);
+            let place = (&raw mut (*self.space.scratch).args).cast::<u8>().add(offset as usize);
             let header = ArgHeader {
                 position: arg as u8,
                 kind: arg!(arg, kind) as u8,
@@ -90,11 +87,11 @@ impl<S: Source> Happening<S> {
             };
             *place.cast::<ArgHeader>() = header;
             let next = offset + size_of::<ArgHeader>() as u64 + (length + 7 & !7);
-            write_volatile(&raw mut (*self.scratch).cursor, next);
-            let read = read_volatile(&raw const (*self.scratch).read);
-            write_volatile(&raw mut (*self.scratch).read, read | 1 << arg);
-            let count = read_volatile(&raw const (*self.scratch).count);
-            write_volatile(&raw mut (*self.scratch).count, count + 1);
+            write_volatile(&raw mut (*self.space.scratch).cursor, next);
+            let read = read_volatile(&raw const (*self.space.scratch).read);
+            write_volatile(&raw mut (*self.space.scratch).read, read | 1 << arg);
+            let count = read_volatile(&raw const (*self.space.scratch).count);
+            write_volatile(&raw mut (*self.space.scratch).count, count + 1);
             Some(place.add(size_of::<ArgHeader>()))
         }
     }
@@ -128,7 +125,7 @@ impl<S: Source> Happening<S> {
     #[inline(always)]
     fn read_socket(&mut self, arg: u32) -> Result<&SocketData, Unreadable> {
         // SAFETY: this CPU's scratch.
-        let data = unsafe { &mut (*self.scratch).socket };
+        let data = unsafe { &mut (*self.space.scratch).socket };
         let data = match (self.raw(arg), arg!(arg, kind)) {
             (None | Some(0), _) => None,
             (Some(raw), kind::SOCK) => socket::of_sock(raw, arg!(arg, flags) & flag::SOCKET != 0, data),
@@ -139,7 +136,7 @@ impl<S: Source> Happening<S> {
         }
         // SAFETY: this CPU's scratch; `put` has made room.
         unsafe {
-            let data = &raw const (*self.scratch).socket;
+            let data = &raw const (*self.space.scratch).socket;
             if let Some(place) = self.put(arg, arg_status::READ, size_of::<SocketData>() as u64) {
                 for word in 0..size_of::<SocketData>() / 8 {
                     write_volatile(place.cast::<u64>().add(word), read_volatile(data.cast::<u64>().add(word)));
@@ -159,7 +156,7 @@ impl<S: Source> Happening<S> {
         }
         // SAFETY: inside the scratch: `offset` is at most LAST_TEXT.
         unsafe {
-            let to = (&raw mut (*self.scratch).args).cast::<u8>().add(offset as usize);
+            let to = (&raw mut (*self.space.scratch).args).cast::<u8>().add(offset as usize);
             if kind == kind::STRING {
                 let read = if arg!(arg, flags) & flag::USER != 0 {
                     bpf_probe_read_user_str(to.cast(), MAX_PATH as u32, raw as *const c_void)
@@ -177,8 +174,9 @@ impl<S: Source> Happening<S> {
                 kind::BINPRM => at(pointer(at(raw, kernel!(bprm_file)))?, kernel!(file_path)),
                 _ => raw,
             };
-            let built = path::build(self.scratch, self.user, path);
-            let copied = built.length != 0 && copy(to, MAX_PATH as u64, path::bytes(self.scratch, built), built.length);
+            let built = path::build(self.space, path);
+            let copied =
+                built.length != 0 && copy(to, MAX_PATH as u64, path::bytes(self.space.scratch, built), built.length);
             copied.then_some(built.length)
         }
     }
@@ -188,7 +186,7 @@ impl<S: Source> Happening<S> {
     pub(crate) fn complete(&mut self) {
         for arg in 0..MAX_ARGS as u32 {
             // SAFETY: inside the scratch.
-            if unsafe { read_volatile(&raw const (*self.scratch).read) } >> arg & 1 == 1 {
+            if unsafe { read_volatile(&raw const (*self.space.scratch).read) } >> arg & 1 == 1 {
                 continue;
             }
             // Whether it could be read is in what is put down.
@@ -288,7 +286,7 @@ impl<S: Source> Event for Happening<S> {
     #[inline(always)]
     fn text(&mut self, arg: u32) -> Result<Text, Unreadable> {
         // SAFETY: inside the scratch.
-        let cursor = unsafe { read_volatile(&raw const (*self.scratch).cursor) };
+        let cursor = unsafe { read_volatile(&raw const (*self.space.scratch).cursor) };
         let offset = opaque(cursor + size_of::<ArgHeader>() as u64);
         if offset > LAST_TEXT {
             return Err(self.unreadable(arg));

@@ -1,11 +1,11 @@
 //! Events into the ring.
 
 use crate::identity;
-use crate::judge::head;
+use crate::judge::head_of;
 use crate::map::{EVENTS, address, count};
 use crate::read;
 use crate::rodata::plan;
-use crate::scratch::{ARGS, FRONT, Scratch, User, intact, of};
+use crate::scratch::{ARGS, FRONT, Scratch, Space, of};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{
     bpf_ktime_get_boot_ns, bpf_probe_read_kernel, bpf_ringbuf_discard, bpf_ringbuf_reserve, bpf_ringbuf_submit,
@@ -22,14 +22,12 @@ use stockade_enforcer_common::head::Head;
 use stockade_enforcer_common::process::ProcessRecord;
 use stockade_enforcer_common::verifier::opaque;
 
-/// The error of an event that was lost because another task has taken the scratch.
-const EAGAIN: i64 = -11;
 /// The error of an event for which the ring had no room.
 const ENOSPC: i64 = -28;
 
 /// Copies a record into a ring entry of `$room` bytes, the first size that fits.
 macro_rules! copy_if_fits {
-    ($from:expr, $size:expr, $scratch:expr, $task:expr, $($room:literal),+) => {
+    ($from:expr, $size:expr, $($room:literal),+) => {
         $(let size = opaque($size);
         if size <= $room {
             let entry = bpf_ringbuf_reserve(address(&EVENTS), $room, 0);
@@ -38,11 +36,11 @@ macro_rules! copy_if_fits {
                 return 0;
             }
             let error = bpf_probe_read_kernel(entry, size as u32, $from);
-            if error == 0 && intact($scratch, $task) {
+            if error == 0 {
                 bpf_ringbuf_submit(entry, 0);
             } else {
                 bpf_ringbuf_discard(entry, 0);
-                count(Place::EventLost, if error == 0 { EAGAIN } else { error });
+                count(Place::EventLost, error);
             }
             return 0;
         })+
@@ -51,15 +49,15 @@ macro_rules! copy_if_fits {
 
 /// Sends `size` bytes of the scratch, beginning `before` bytes before [`Scratch::args`].
 #[inline(always)]
-pub(crate) fn send(user: User, task: u64, before: u64, size: u64) {
-    send_record(user as u64, task, FRONT as u64 - before, size);
+pub(crate) fn send(space: Space, before: u64, size: u64) {
+    send_record(space.number, FRONT as u64 - before, size);
 }
 
-/// Sends `size` bytes of the scratch of `user`, from `offset` of its front. A function that the verifier looks at once.
+/// Sends `size` bytes of the scratch `space`, from `offset` of its front. A function that the verifier looks at once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn send_record(user: u64, task: u64, offset: u64, size: u64) -> u64 {
-    let scratch = of(user);
+extern "C" fn send_record(space: u64, offset: u64, size: u64) -> u64 {
+    let scratch = of(space);
     let (offset, size) = (opaque(offset), opaque(size));
     if scratch.is_null() || offset > FRONT as u64 || size == 0 || size > MAX_EVENT as u64 {
         return 1;
@@ -67,7 +65,7 @@ extern "C" fn send_record(user: u64, task: u64, offset: u64, size: u64) -> u64 {
     // SAFETY: `from` is inside the scratch; the caller has counted what it wrote. Entries are submitted or discarded.
     unsafe {
         let from: *const c_void = (&raw const (*scratch).front).cast::<u8>().add(offset as usize).cast();
-        copy_if_fits!(from, size, scratch, task, 192, 320, 576, 1088, 2112, 4672, 8192);
+        copy_if_fits!(from, size, 192, 320, 576, 1088, 2112, 4672, 8192);
     }
     1
 }
@@ -81,15 +79,15 @@ pub(crate) fn header(kind: u16, flags: u16, size: u32) -> EventHeader {
 
 /// Posts what has fired, with the arguments that have been put down.
 #[inline(always)]
-pub(crate) fn hook(user: User, task: u64, class: u32, errno: u16) {
-    post_event(user as u64, task, u64::from(class), u64::from(errno));
+pub(crate) fn hook(space: Space, slot: u32, class: u32, errno: u16) {
+    post_event(space.number, u64::from(slot), u64::from(class), u64::from(errno));
 }
 
 /// A function that the verifier looks at once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn post_event(user: u64, task: u64, class: u64, errno: u64) -> u64 {
-    let (Some(head), scratch) = (head(), of(user)) else { return 1 };
+extern "C" fn post_event(space: u64, slot: u64, class: u64, errno: u64) -> u64 {
+    let (Some(head), scratch) = (head_of(slot as u32), of(space)) else { return 1 };
     if scratch.is_null() {
         return 1;
     }
@@ -146,7 +144,7 @@ extern "C" fn post_event(user: u64, task: u64, class: u64, errno: u64) -> u64 {
         (*event).fired_summary = fired as u16;
         (*event).fault_summary = faulted as u16;
     }
-    send_record(user, task, FRONT as u64 - front, front + cursor)
+    send_record(space, FRONT as u64 - front, front + cursor)
 }
 
 /// Zeros, word by word: the compiler's way is a call, which the verifier follows byte by byte.

@@ -3,7 +3,7 @@
 use crate::map::{BINARIES, BINARY_LPM, BINARY_STR64, BINARY_STR256, address, count, find, find_inner, store};
 use crate::path::{self, Built};
 use crate::read;
-use crate::scratch::{Scratch, User, intact, of};
+use crate::scratch::{Scratch, Space, of};
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use core::ptr::{read_volatile, write_volatile};
 use stockade_enforcer_common::counter::Place;
@@ -142,23 +142,22 @@ fn mix(hash: u64, word: u64) -> u64 {
     product ^ product >> 29
 }
 
-/// Stores the path in the scratch of `user` as [`intern`] does. 0: not, also because another task than `task` has used the
-/// scratch in between. A function that the verifier looks at once.
+/// Stores the path in the scratch `space` as [`intern`] does. 0: not. A function that the verifier looks at once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn intern_executable(user: u64, task: u64, start: u64, length: u64) -> u64 {
-    let scratch = of(user);
+extern "C" fn intern_executable(space: u64, start: u64, length: u64) -> u64 {
+    let scratch = of(space);
     if scratch.is_null() {
         return 0;
     }
     let key = prepare(scratch, Built { start, length });
-    if intact(scratch, task) { intern(scratch, key) } else { 0 }
+    intern(scratch, key)
 }
 
 /// Stores the path that has been built; returns its key in BINARIES, 0 if that fails.
 #[inline(always)]
-pub(crate) fn store_path(user: User, task: u64, path: Built) -> u64 {
-    if path.length == 0 { 0 } else { intern_executable(user as u64, task, path.start, path.length) }
+pub(crate) fn store_path(space: Space, path: Built) -> u64 {
+    if path.length == 0 { 0 } else { intern_executable(space.number, path.start, path.length) }
 }
 
 /// Stores [`Scratch::binary`] under its hash unless it is there. Returns the key; 0 if it cannot be stored, or another

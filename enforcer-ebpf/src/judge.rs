@@ -4,24 +4,24 @@ use crate::argument::{Happening, Source};
 use crate::cgroup;
 use crate::emit;
 use crate::identity;
-use crate::map::{HEAD, JUMP, RULE_COUNTS, address, count, find, find_inner};
+use crate::map::{HEAD, RULE_COUNTS, address, count, find, find_inner};
 use crate::read;
 use crate::rodata::{plan, words};
-use crate::scratch::{self, Scratch, User, intact, take};
+use crate::scratch::{self, Space, add, give, take};
 use crate::table::Rows;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::{bpf_send_signal, bpf_tail_call};
-use core::ptr::write_volatile;
+use aya_ebpf::helpers::generated::bpf_send_signal;
+use core::ptr::{read_volatile, write_volatile};
 use stockade_enforcer_common::bits::MAX_RULES;
 use stockade_enforcer_common::counter::Place;
 use stockade_enforcer_common::decide::{self, Carried, EPERM, Effects, MAX_COUNTED, Outcome, Tally};
-use stockade_enforcer_common::head::{CLASS_HOST, Head, RuleCounts};
+use stockade_enforcer_common::head::{CLASS_HOST, HEAD_IN_FORCE, Head, RuleCounts, head_of_slot};
 use stockade_enforcer_common::plan::plan_flag;
 use stockade_enforcer_common::process::ProcessRecord;
 
 /// Judges an event; returns the errno to refuse it with, or 0.
 #[inline(always)]
-pub(crate) fn judge<S: Source>(source: S, user: User) -> u16 {
+pub(crate) fn judge<S: Source>(source: S) -> u16 {
     let Some(head) = head() else {
         count(Place::HeadMissing, 0);
         return 0;
@@ -37,72 +37,95 @@ pub(crate) fn judge<S: Source>(source: S, user: User) -> u16 {
     } else {
         identity::name_process(record);
     }
-    let Some(scratch) = take(user, task) else { return 0 };
-    // SAFETY: this CPU's scratch.
+    let Some(space) = take() else { return give_up(head, class) };
+    let errno = judge_in(space, head, Happening { source, space, task, record, class });
+    give(space);
+    errno
+}
+
+/// Judges in a space that has been taken.
+#[inline(always)]
+fn judge_in<S: Source>(space: Space, head: &Head, mut happening: Happening<S>) -> u16 {
+    let Space { number, scratch } = space;
+    // SAFETY: the space is this run's alone.
     unsafe {
         write_volatile(&raw mut (*scratch).cursor, 0);
         write_volatile(&raw mut (*scratch).read, 0);
         write_volatile(&raw mut (*scratch).count, 0);
+        write_volatile(&raw mut (*scratch).restless, 0);
     }
-    let rows = Rows { slot: head.slot, user };
-    let mut happening = Happening { source, scratch, user, task, record, class };
-    // SAFETY: this CPU's scratch, checked below.
+    let (slot, class) = (head.slot, happening.class);
+    let rows = Rows { slot, space: number };
+    // SAFETY: as above.
     let work = unsafe { &mut (*scratch).work };
     let outcome = decide::decide(head, &rows, &mut happening, work);
-    if !intact(scratch, task) {
-        return again(source, head, &rows, class);
+    // SAFETY: as above.
+    if unsafe { read_volatile(&raw const (*scratch).restless) } != 0 {
+        return give_up(head, class);
     }
     let Some(outcome) = outcome else { return 0 };
     let post = outcome.post;
-    // SAFETY: this CPU's scratch.
+    // SAFETY: as above.
     unsafe { write_volatile(&raw mut (*scratch).outcome, outcome) }
-    let mut errno = act(scratch, user, task, head.slot, outcome);
+    let mut errno = act(number, slot, outcome);
     if plan!(flags) & plan_flag::CAN_DENY == 0 {
         errno = 0;
     }
     if post {
         happening.complete();
-        emit::hook(user, task, class, errno);
+        emit::hook(space, slot, class, errno);
     }
     errno
 }
 
 /// Counts and signals; returns the errno.
 #[inline(always)]
-fn act(scratch: *mut Scratch, user: User, task: u64, slot: u32, outcome: Outcome) -> u16 {
+fn act(space: u64, slot: u32, outcome: Outcome) -> u16 {
     let mut carried = Carried::NOTHING;
     for _ in 0..MAX_COUNTED {
-        let next = act_on_rule(user as u64, task, u64::from(outcome.rules()), u64::from(carried.at));
+        let next = act_on_rule(space, u64::from(slot), u64::from(outcome.rules()), u64::from(carried.at));
         carried = Carried { at: next as u32, lowest: decide::lower(carried.lowest, (next >> 32) as u32) };
         if carried.at >= MAX_RULES as u32 {
             break;
         }
     }
-    carried.finish(outcome.deny, &mut Acts { scratch, task, slot })
+    carried.finish(outcome.deny, &mut Acts { slot })
 }
 
 /// Acts on the first rule from `at` on, of those that have fired. A function that the verifier looks at once, however many
-/// rules there are; what is [`Carried`] is a number, lowest errno first, so that another task cannot disturb it.
+/// rules there are; what is [`Carried`] is a number, lowest errno first.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn act_on_rule(user: u64, task: u64, words: u64, at: u64) -> u64 {
-    let (Some(head), scratch) = (head(), scratch::of(user)) else { return MAX_RULES as u64 };
+extern "C" fn act_on_rule(space: u64, slot: u64, words: u64, at: u64) -> u64 {
+    let slot = slot as u32;
+    let (Some(head), scratch) = (head_of(slot), scratch::of(space)) else { return MAX_RULES as u64 };
     if scratch.is_null() {
         return MAX_RULES as u64;
     }
-    let rows = Rows { slot: head.slot, user: User::Task };
-    let mut effects = Acts { scratch, task, slot: head.slot };
-    // SAFETY: this CPU's scratch.
+    // SAFETY: the space is this run's alone.
     let work = unsafe { &(*scratch).work };
-    let Carried { at, lowest } = decide::carry_out_rule(head, &rows, work, words as u32, at as u32, &mut effects);
+    let Carried { at, lowest } =
+        decide::carry_out_rule(head, &Rows { slot, space }, work, words as u32, at as u32, &mut Acts { slot });
     u64::from(lowest) << 32 | u64::from(at)
 }
 
+/// The head in force. One run reads it once: the next read may find another generation's.
 #[inline(always)]
-pub(crate) fn head<'a>() -> Option<&'a Head> {
+fn head<'a>() -> Option<&'a Head> {
+    head_at(HEAD_IN_FORCE)
+}
+
+/// The head of a slot, for functions that are told the slot of the run's head. It stays as long as any run reads it.
+#[inline(always)]
+pub(crate) fn head_of<'a>(slot: u32) -> Option<&'a Head> {
+    head_at(head_of_slot(slot))
+}
+
+#[inline(always)]
+fn head_at<'a>(element: u32) -> Option<&'a Head> {
     let index = 0u32;
-    // SAFETY: the array's value is a head; it does not change while it is in force.
-    unsafe { find_inner::<_, Head>(&HEAD, 0, (&raw const index).cast()).as_ref() }
+    // SAFETY: the arrays' values are heads; they do not change while their slot is in force.
+    unsafe { find_inner::<_, Head>(&HEAD, element, (&raw const index).cast()).as_ref() }
 }
 
 /// The scope class of the process: kept with it; looked up for one that has no record, and for one that executes.
@@ -123,14 +146,11 @@ fn class(record: *mut ProcessRecord, task: u64) -> u32 {
     }
 }
 
-/// Another task has used the scratch in between: starts over. Where that has been tried too often, what enforces denies.
+/// It cannot be judged: no space was free, or a path never stood still. Where a rule could deny, it is denied.
 #[inline(always)]
-fn again<S: Source>(source: S, head: &Head, rows: &Rows, class: u32) -> u16 {
-    count(Place::ScratchRestart, 0);
-    // SAFETY: the map holds this program.
-    unsafe { bpf_tail_call(source.context(), address(&JUMP), plan!(jump)) };
-    count(Place::ScratchGaveUp, 0);
-    let deny = plan!(flags) & plan_flag::CAN_DENY != 0 && decide::contended(head, rows, words(), class);
+fn give_up(head: &Head, class: u32) -> u16 {
+    let rows = Rows { slot: head.slot, space: 0 };
+    let deny = plan!(flags) & plan_flag::CAN_DENY != 0 && decide::contended(head, &rows, words(), class);
     let errno = if deny { EPERM } else { 0 };
     emit::contended(head, class, bpf_get_current_pid_tgid(), errno);
     errno
@@ -138,8 +158,6 @@ fn again<S: Source>(source: S, head: &Head, rows: &Rows, class: u32) -> u16 {
 
 /// What rules do, in the kernel.
 struct Acts {
-    scratch: *mut Scratch,
-    task: u64,
     slot: u32,
 }
 
@@ -173,16 +191,4 @@ impl Effects for Acts {
     fn uncounted(&mut self) {
         count(Place::FiredUncounted, 0);
     }
-
-    #[inline(always)]
-    fn intact(&self) -> bool {
-        intact(self.scratch, self.task)
-    }
-}
-
-/// Adds, atomically. An atomic whose old value is used does not load on 5.10, and the compiler may make one of any.
-#[inline(always)]
-unsafe fn add(counter: *mut u64, number: u64) {
-    // SAFETY: as the caller's: a counter in a map's value.
-    unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) number, options(nostack)) }
 }

@@ -2,7 +2,6 @@
 
 use crate::argument::Source;
 use crate::judge::judge;
-use crate::scratch::User;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::kprobe;
 use aya_ebpf::programs::ProbeContext;
@@ -37,11 +36,6 @@ macro_rules! register {
 
 impl Source for Registers {
     #[inline(always)]
-    fn context(&self) -> *mut c_void {
-        self.0
-    }
-
-    #[inline(always)]
     fn argument(&self, index: u32) -> Option<u64> {
         register!(self.0, 0 => 112, 1 => 104, 2 => 96, 3 => 88, 4 => 72, 5 => 64; index)
     }
@@ -51,6 +45,6 @@ impl Source for Registers {
 #[kprobe]
 #[inline(always)]
 pub(crate) fn kprobe_hook(context: ProbeContext) -> u32 {
-    judge(Registers(context.as_ptr()), User::Tracing);
+    judge(Registers(context.as_ptr()));
     0
 }

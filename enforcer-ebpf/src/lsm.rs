@@ -3,7 +3,6 @@
 use crate::argument::Source;
 use crate::judge::judge;
 use crate::rodata::plan;
-use crate::scratch::User;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
@@ -40,11 +39,6 @@ macro_rules! word {
 
 impl Source for Arguments {
     #[inline(always)]
-    fn context(&self) -> *mut c_void {
-        self.0
-    }
-
-    #[inline(always)]
     fn argument(&self, index: u32) -> Option<u64> {
         word!(self.0, 0, 1, 2, 3, 4, 5, 6, 7, 8; index)
     }
@@ -63,14 +57,8 @@ pub(crate) fn lsm_hook(context: LsmContext) -> i32 {
             return clamped(i64::from(before));
         }
     }
-    let errno = judge_in_context(arguments);
+    let errno = judge(arguments);
     if can_deny { clamped(-i64::from(errno)) } else { 0 }
-}
-
-#[inline(always)]
-fn judge_in_context(arguments: Arguments) -> u16 {
-    let anywhere = plan!(flags) & plan_flag::ANY_CONTEXT != 0;
-    judge(arguments, if anywhere { User::Anywhere } else { User::Task })
 }
 
 /// What an LSM hook may return; anything else refuses. The verifier of newer kernels wants to see it.

@@ -1,13 +1,13 @@
 //! The maps. Which of them are shared and which are a hook's own is in `stockade_enforcer_common::name`.
 
-use crate::scratch::Scratch;
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray, ProgramArray, RingBuf};
+use crate::scratch::{SPACES, Scratch, add};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_map_update_elem};
 use aya_ebpf::macros::btf_map;
 use core::ffi::c_void;
 use stockade_enforcer_common::bits::{MAX_RULES, Vector};
 use stockade_enforcer_common::counter::{Counter, PLACES, Place};
-use stockade_enforcer_common::head::{Head, RuleCounts, RuleRow};
+use stockade_enforcer_common::head::{HEADS, Head, RuleCounts, RuleRow};
 use stockade_enforcer_common::key::{NumKey, StrKey64, StrKey256};
 use stockade_enforcer_common::process::{BinaryRow, CgroupRow, MarkChange, MarkRow, ProcessRecord, Shared};
 
@@ -36,7 +36,7 @@ pub(crate) static SHARED: Array<Shared, 1> = Array::new();
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<u8, 1048576> = RingBuf::new();
 #[btf_map]
-pub(crate) static SCRATCH: PerCpuArray<Scratch, 3> = PerCpuArray::new();
+pub(crate) static SCRATCH: PerCpuArray<Scratch, SPACES> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static BINARY_STR64: ArrayOfMaps<HashMap<StrKey64, u64, 1>, 2> = ArrayOfMaps::new();
 #[btf_map]
@@ -45,7 +45,7 @@ pub(crate) static BINARY_STR256: ArrayOfMaps<HashMap<StrKey256, u64, 1>, 2> = Ar
 pub(crate) static BINARY_LPM: ArrayOfMaps<LpmTrie<Text, u64, 1, NO_PREALLOC>, 2> = ArrayOfMaps::new();
 
 #[btf_map]
-pub(crate) static HEAD: ArrayOfMaps<Array<Head, 1>, 1> = ArrayOfMaps::new();
+pub(crate) static HEAD: ArrayOfMaps<Array<Head, 1>, { HEADS as usize }> = ArrayOfMaps::new();
 #[btf_map]
 pub(crate) static NUM: ArrayOfMaps<HashMap<NumKey, u32, 1>, 2> = ArrayOfMaps::new();
 #[btf_map]
@@ -64,8 +64,6 @@ pub(crate) static RULES: ArrayOfMaps<Array<RuleRow, 1, INNER>, 2> = ArrayOfMaps:
 pub(crate) static RULE_COUNTS: Array<RuleCounts, { 2 * MAX_RULES }> = Array::new();
 #[btf_map]
 pub(crate) static COUNTERS: PerCpuArray<Counter, { PLACES as usize }> = PerCpuArray::new();
-#[btf_map]
-pub(crate) static JUMP: ProgramArray<1> = ProgramArray::new();
 
 /// A map's address for helpers.
 #[inline(always)]
@@ -110,12 +108,12 @@ pub(crate) unsafe fn store(map: *mut c_void, key: *const u64, value: *const c_vo
 #[inline(always)]
 pub(crate) fn count(place: Place, error: i64) {
     let index = place as u32;
-    // SAFETY: this CPU's own row; a lost count under preemption is harmless.
+    // SAFETY: this CPU's own row; another run on it may be counting too.
     unsafe {
         let row: *mut Counter = find(address(&COUNTERS), (&raw const index).cast());
-        if let Some(row) = row.as_mut() {
-            row.count += 1;
-            row.error = error;
+        if !row.is_null() {
+            add(&raw mut (*row).count, 1);
+            (*row).error = error;
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::map::count;
 use crate::read::{at, pointer, value};
 use crate::rodata::kernel;
-use crate::scratch::{Scratch, User, of, release};
+use crate::scratch::{Scratch, Space, of};
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use core::ptr::{read_volatile, write_volatile};
 use stockade_enforcer_common::counter::Place;
@@ -14,6 +14,8 @@ use stockade_enforcer_common::verifier::opaque;
 /// often it is called.
 const STEPS: usize = 4;
 const CALLS: usize = 25;
+/// Times that a path which changes meanwhile is walked.
+const TRIES: usize = 32;
 
 /// Where the path is in [`Scratch::path`]. Always whole, so that nothing undefined is ever spilled.
 #[derive(Clone, Copy)]
@@ -131,81 +133,123 @@ fn mix(seen: u64, dentry: u64, node: &Node) -> u64 {
 
 /// Builds the path at `path`, the address of a `struct path`; [`Built::NONE`] if it cannot be built, which is counted.
 #[inline(always)]
-pub(crate) fn build(scratch: *mut Scratch, user: User, path: u64) -> Built {
+pub(crate) fn build(space: Space, path: u64) -> Built {
+    let Space { number, scratch } = space;
     // By memory, because the address may be a pointer to the verifier, and functions take numbers.
     set_start(scratch, path);
-    if walk_path(user as u64) != 0 {
+    if walk_path(number) != 0 {
         return Built::NONE;
     }
     let start = opaque(start(scratch));
     if start >= MAX_PATH as u64 { Built::NONE } else { Built { start, length: MAX_PATH as u64 - start } }
 }
 
-/// Walks from the `struct path` whose address is in [`Scratch::start`] of `user`. 0: the path begins there.
-/// A function that the verifier looks at once.
+/// Walks from the `struct path` whose address is in [`Scratch::start`] of a space, again while it changes. 0: the path begins
+/// there. A function that the verifier looks at once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn walk_path(user: u64) -> u64 {
-    let scratch = of(user);
+extern "C" fn walk_path(space: u64) -> u64 {
+    let scratch = of(space);
     if scratch.is_null() {
         return 1;
     }
-    match walk(scratch, user) {
-        Ok(()) => 0,
-        Err(place) => {
-            count(place, 0);
-            if matches!(place, Place::PathChanged) {
-                // As if another task had been here: whoever asked starts over, and does not judge a path that never was.
-                release(scratch);
-            }
-            1
+    let path = start(scratch);
+    for _ in 0..TRIES {
+        set_start(scratch, path);
+        match walk_once(space) {
+            WALKED => return 0,
+            CHANGED => count(Place::PathRead, 0),
+            _ => return 1,
+        }
+    }
+    count(Place::PathChanged, 0);
+    // Whoever renames without pause must not get past a rule by it.
+    // SAFETY: the space is this run's alone.
+    unsafe { write_volatile(&raw mut (*scratch).restless, 1) }
+    1
+}
+
+/// What [`walk_once`] returns; anything else: it could not be walked, which has been counted.
+const WALKED: u64 = 0;
+const CHANGED: u64 = 1;
+
+/// A function that the verifier looks at once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn walk_once(space: u64) -> u64 {
+    let scratch = of(space);
+    if scratch.is_null() {
+        return CHANGED + 1;
+    }
+    match walk(scratch, space) {
+        walked::TO_THE_ROOT => WALKED,
+        walked::ON => CHANGED,
+        walked::TOO_LONG => {
+            count(Place::PathTooLong, 0);
+            CHANGED + 1
+        }
+        _ => {
+            count(Place::PathUnreadable, 0);
+            CHANGED + 1
         }
     }
 }
 
+/// Returns what the walk came to; [`walked::ON`]: it changed meanwhile.
 #[inline(always)]
-fn walk(scratch: *mut Scratch, user: u64) -> Result<(), Place> {
+fn walk(scratch: *mut Scratch, space: u64) -> u64 {
     let path = start(scratch);
     let lock = kernel!(rename_lock);
     let before = if lock == 0 { 0 } else { value::<u32>(lock).unwrap_or_default() };
     set_start(scratch, MAX_PATH as u64);
-    let seen = to_the_root(scratch, user, path, 1)?;
+    let first = to_the_root(scratch, space, path, 1);
+    if first.come == walked::TOO_LONG {
+        return walked::TOO_LONG;
+    }
     // A rename anywhere moves the lock's sequence; whether it was in this path, a second walk tells.
     let quiet = lock != 0 && before & 1 == 0 && value::<u32>(lock).unwrap_or_default() == before;
-    if !quiet && to_the_root(scratch, user, path, 0) != Ok(seen) {
-        return Err(Place::PathChanged);
+    if !quiet {
+        let second = to_the_root(scratch, space, path, 0);
+        if second.come != first.come || second.seen != first.seen {
+            return walked::ON;
+        }
     }
     if start(scratch) == MAX_PATH as u64 {
         // SAFETY: inside the buffer.
         unsafe { *(&raw mut (*scratch).path).cast::<u8>().add(MAX_PATH - 1) = b'/' }
         set_start(scratch, MAX_PATH as u64 - 1);
     }
-    Ok(())
+    first.come
 }
 
-/// Walks all the way; returns what has been seen.
+/// What a whole walk came to, and a digest of what it has seen. Always whole, like [`Built`].
+#[derive(Clone, Copy)]
+struct Seen {
+    come: u64,
+    seen: u64,
+}
+
+/// Walks all the way.
 #[inline(always)]
-fn to_the_root(scratch: *mut Scratch, user: u64, path: u64, names: u64) -> Result<u64, Place> {
-    let Some(walker) = Walker::of(path) else { return Err(Place::PathUnreadable) };
+fn to_the_root(scratch: *mut Scratch, space: u64, path: u64, names: u64) -> Seen {
+    let Some(walker) = Walker::of(path) else { return Seen { come: walked::UNREADABLE, seen: 0 } };
     // SAFETY: inside the scratch.
     unsafe { write_volatile(&raw mut (*scratch).walker, walker) }
     for _ in 0..CALLS {
-        match walk_on(user, names) {
-            walked::ON => {}
+        let come = walk_on(space, names);
+        if come != walked::ON {
             // SAFETY: inside the scratch.
-            walked::TO_THE_ROOT => return Ok(unsafe { read_volatile(&raw const (*scratch).walker.seen) }),
-            walked::UNREADABLE => return Err(Place::PathUnreadable),
-            _ => break,
+            return Seen { come, seen: unsafe { read_volatile(&raw const (*scratch).walker.seen) } };
         }
     }
-    Err(Place::PathTooLong)
+    Seen { come: walked::TOO_LONG, seen: 0 }
 }
 
-/// Takes a few steps from where [`Scratch::walker`] of `user` is. A function that the verifier looks at once.
+/// Takes a few steps from where [`Scratch::walker`] of `space` is. A function that the verifier looks at once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn walk_on(user: u64, names: u64) -> u64 {
-    let scratch = of(user);
+extern "C" fn walk_on(space: u64, names: u64) -> u64 {
+    let scratch = of(space);
     if scratch.is_null() {
         return walked::UNREADABLE;
     }

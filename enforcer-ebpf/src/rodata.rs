@@ -12,10 +12,9 @@ pub(crate) static PLAN: Plan = Plan {
     hook: 0,
     flags: 0,
     dimensions: [0; 2],
-    jump: 0,
     result_index: 0,
     words: 0,
-    reserved: 0,
+    reserved: [0; 2],
     args: [ArgPlan { kind: 0, source: 0, index: 0, size: 0, flags: 0, depth: 0, chain: [0; MAX_CHAIN] }; MAX_ARGS],
 };
 

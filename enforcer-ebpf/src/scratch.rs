@@ -1,14 +1,16 @@
-//! Working space: per CPU, and checked like a seqlock.
+//! Working space: a pool on each CPU, each space held by one program run at a time.
 //!
-//! A task that is preempted may find that another has used the space in between. Each user writes its task's address first
-//! and compares it at the end; whoever finds another's starts over by a tail call to itself.
+//! A task may be preempted in the middle of a program, or interrupted, and another run a program on this CPU meanwhile. Whoever
+//! takes a space adds itself to its holders and looks whether it is alone; if not, it takes itself off again and tries the
+//! next. That needs no atomic operation that tells the old value, which 5.10 does not have: whoever comes in between sees two
+//! and goes on, so at worst a space stays free that could have been taken.
 //!
-//! This is not tight: a task that has lost the space goes on writing until it compares, and may do so after the owner has
-//! taken the space again. The stress test shows it (docs/development.md).
+//! There is no sharing, and so nothing to check afterwards: an earlier form shared one space and compared an owner's mark at
+//! the end, and what a stale owner wrote before it compared spoilt the verdict of the next one.
 
 use crate::map::{SCRATCH, address, count, find};
 use crate::path::Walker;
-use core::ptr::{read_volatile, write_volatile};
+use core::ptr::read_volatile;
 use stockade_enforcer_common::counter::Place;
 use stockade_enforcer_common::decide::{Outcome, Work};
 use stockade_enforcer_common::event::{HookEvent, MAX_EVENT, SocketData};
@@ -25,8 +27,8 @@ const MARGIN: usize = 256;
 /// Working space of one program at a time.
 #[repr(C)]
 pub(crate) struct Scratch {
-    /// The address of the task that uses it.
-    pub(crate) owner: u64,
+    /// How many hold it, or are about to see that they are not alone.
+    pub(crate) holders: u64,
     /// The decision.
     pub(crate) work: Work,
     /// Bytes of arguments put down. In memory, like the next, so that the verifier does not follow each value of it.
@@ -37,6 +39,8 @@ pub(crate) struct Scratch {
     pub(crate) count: u64,
     /// Where the path begins.
     pub(crate) start: u64,
+    /// Not 0: a path changed each time it was walked, so that nothing can be said of it.
+    pub(crate) restless: u64,
     /// A walk under way.
     pub(crate) walker: Walker,
     /// What the decision asks for.
@@ -61,51 +65,74 @@ pub(crate) struct Scratch {
     pub(crate) args: [u8; ARGS],
 }
 
-/// Who uses the space: each has its own, because one may interrupt the other in the same task.
+/// Spaces of a CPU: as many runs of programs can be under way on it at once. One that finds none free judges nothing, and
+/// denies where a rule could ([`Place::ScratchFull`]).
+pub(crate) const SPACES: usize = 12;
+
+/// A space that has been taken: its number, and where it is.
 #[derive(Clone, Copy)]
-pub(crate) enum User {
-    /// LSM hooks and process tracking, in the context of the task.
-    Task = 0,
-    /// LSM hooks that run in interrupts as well.
-    Anywhere = 1,
-    /// Kprobes and tracepoints.
-    Tracing = 2,
+pub(crate) struct Space {
+    pub(crate) number: u64,
+    pub(crate) scratch: *mut Scratch,
 }
 
-/// The space of a user that has taken it. For functions that the verifier looks at on their own: they take numbers.
+/// No space is free.
+const NONE: u64 = u64::MAX;
+
+/// The space of this number. For functions that the verifier looks at on their own: they take numbers.
 #[inline(always)]
-pub(crate) fn of(user: u64) -> *mut Scratch {
-    let index = user as u32;
-    // SAFETY: this CPU's own row.
+pub(crate) fn of(number: u64) -> *mut Scratch {
+    let index = number as u32;
+    // SAFETY: this CPU's own row: a program stays on its CPU.
     unsafe { find(address(&SCRATCH), (&raw const index).cast()) }
 }
 
-/// Takes the space for a task.
+/// Takes a space; it is to be given back with [`give`], on every way.
 #[inline(always)]
-pub(crate) fn take(user: User, task: u64) -> Option<*mut Scratch> {
-    let index = user as u32;
-    // SAFETY: this CPU's own row; see above for who else writes it.
-    unsafe {
-        let scratch: *mut Scratch = find(address(&SCRATCH), (&raw const index).cast());
-        if scratch.is_null() {
-            count(Place::ScratchMissing, 0);
-            return None;
-        }
-        write_volatile(&raw mut (*scratch).owner, task);
-        Some(scratch)
+pub(crate) fn take() -> Option<Space> {
+    let number = take_space(SPACES as u64);
+    let scratch = of(number);
+    if scratch.is_null() {
+        count(Place::ScratchFull, 0);
+        return None;
     }
+    Some(Space { number, scratch })
 }
 
-/// Whether nobody else has taken the space since.
+/// Gives a space back.
 #[inline(always)]
-pub(crate) fn intact(scratch: *mut Scratch, task: u64) -> bool {
+pub(crate) fn give(space: Space) {
     // SAFETY: the pointer is from `take`.
-    unsafe { read_volatile(&raw const (*scratch).owner) == task }
+    unsafe { add(&raw mut (*space.scratch).holders, u64::MAX) }
 }
 
-/// Gives the space up: whoever has taken it will find it taken by another, and start over.
+/// The first of `spaces` that nobody holds, or [`NONE`]. A function that the verifier looks at once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn take_space(spaces: u64) -> u64 {
+    for number in 0..SPACES as u64 {
+        let scratch = of(number);
+        if number >= spaces || scratch.is_null() {
+            break;
+        }
+        // SAFETY: this CPU's own row.
+        unsafe {
+            add(&raw mut (*scratch).holders, 1);
+            if read_volatile(&raw const (*scratch).holders) == 1 {
+                return number;
+            }
+            add(&raw mut (*scratch).holders, u64::MAX);
+        }
+    }
+    NONE
+}
+
+/// Adds, atomically. An atomic whose old value is used does not load on 5.10, and the compiler may make one of any.
+///
+/// # Safety
+/// A number in a map's value.
 #[inline(always)]
-pub(crate) fn release(scratch: *mut Scratch) {
-    // SAFETY: the pointer is from `of`.
-    unsafe { write_volatile(&raw mut (*scratch).owner, 0) }
+pub(crate) unsafe fn add(counter: *mut u64, number: u64) {
+    // SAFETY: as the caller's.
+    unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) number, options(nostack)) }
 }

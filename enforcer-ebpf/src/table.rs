@@ -1,11 +1,11 @@
 //! A hook's tables as the decision asks for them.
 
 use crate::executable::reverse;
-use crate::judge::head;
+use crate::judge::head_of;
 use crate::map::{LPM_NET, LPM_STR, NUM, RULES, STR64, STR256, VEC, count, find_inner};
 use crate::read;
 use crate::rodata::words;
-use crate::scratch::{ARGS, Scratch, User, of};
+use crate::scratch::{ARGS, Scratch, of};
 use core::ffi::c_void;
 use core::ptr::{read_volatile, write_volatile};
 use stockade_enforcer_common::bits::Vector;
@@ -34,7 +34,8 @@ pub(crate) const LAST_TEXT: u64 = (ARGS - MAX_PATH) as u64;
 #[derive(Clone, Copy)]
 pub(crate) struct Rows {
     pub(crate) slot: u32,
-    pub(crate) user: User,
+    /// The number of the space that texts and the decision are in.
+    pub(crate) space: u64,
 }
 
 /// A function's answer where there is no row.
@@ -88,8 +89,8 @@ extern "C" fn find_net(slot: u64, dimension: u64, bits: u64, low: u64, high: u64
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn find_whole(user: u64, slot: u64, dimension: u64, offset: u64, length: u64) -> u64 {
-    let scratch = of(user);
+extern "C" fn find_whole(space: u64, slot: u64, dimension: u64, offset: u64, length: u64) -> u64 {
+    let scratch = of(space);
     if scratch.is_null() || length > MAX_TEXT as u64 {
         return NO_ROW;
     }
@@ -117,8 +118,8 @@ extern "C" fn find_whole(user: u64, slot: u64, dimension: u64, offset: u64, leng
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn find_prefix(user: u64, slot: u64, dimension: u64, offset: u64, length: u64) -> u64 {
-    let scratch = of(user);
+extern "C" fn find_prefix(space: u64, slot: u64, dimension: u64, offset: u64, length: u64) -> u64 {
+    let scratch = of(space);
     // SAFETY: the key is the table's.
     unsafe {
         if scratch.is_null() || !fill(scratch, dimension, Text { offset, length }) {
@@ -130,8 +131,8 @@ extern "C" fn find_prefix(user: u64, slot: u64, dimension: u64, offset: u64, len
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn find_postfix(user: u64, slot: u64, dimension: u64, offset: u64, length: u64) -> u64 {
-    let scratch = of(user);
+extern "C" fn find_postfix(space: u64, slot: u64, dimension: u64, offset: u64, length: u64) -> u64 {
+    let scratch = of(space);
     let (offset, length) = (opaque(offset), opaque(length));
     if scratch.is_null() || offset > LAST_TEXT || length > MAX_PATH as u64 {
         return NO_ROW;
@@ -174,8 +175,8 @@ unsafe fn fill(scratch: *mut Scratch, dimension: u64, text: Text) -> bool {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn combine_rules(user: u64, slot: u64, number: u64, how: u64) -> u64 {
-    let scratch = of(user);
+extern "C" fn combine_rules(space: u64, slot: u64, number: u64, how: u64) -> u64 {
+    let scratch = of(space);
     if scratch.is_null() {
         return 0;
     }
@@ -191,8 +192,8 @@ extern "C" fn combine_rules(user: u64, slot: u64, number: u64, how: u64) -> u64 
 /// Returns a packed [`Outcome`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn conclude_rules(user: u64) -> u64 {
-    let (Some(head), scratch) = (head(), of(user)) else { return 0 };
+extern "C" fn conclude_rules(space: u64, slot: u64) -> u64 {
+    let (Some(head), scratch) = (head_of(slot as u32), of(space)) else { return 0 };
     if scratch.is_null() {
         return 0;
     }
@@ -214,7 +215,7 @@ fn vector<'a>(slot: u32, number: u32) -> Option<&'a Vector> {
 impl Rows {
     #[inline(always)]
     fn asked(&self) -> (u64, u64) {
-        (self.user as u64, u64::from(self.slot))
+        (self.space, u64::from(self.slot))
     }
 }
 
@@ -228,20 +229,20 @@ impl Tables for Rows {
 
     #[inline(always)]
     fn whole(&self, dimension: u32, text: Text) -> Option<u32> {
-        let (user, slot) = self.asked();
-        row(find_whole(user, slot, u64::from(dimension), text.offset, text.length))
+        let (space, slot) = self.asked();
+        row(find_whole(space, slot, u64::from(dimension), text.offset, text.length))
     }
 
     #[inline(always)]
     fn prefix(&self, dimension: u32, text: Text) -> Option<u32> {
-        let (user, slot) = self.asked();
-        row(find_prefix(user, slot, u64::from(dimension), text.offset, text.length))
+        let (space, slot) = self.asked();
+        row(find_prefix(space, slot, u64::from(dimension), text.offset, text.length))
     }
 
     #[inline(always)]
     fn postfix(&self, dimension: u32, text: Text) -> Option<u32> {
-        let (user, slot) = self.asked();
-        row(find_postfix(user, slot, u64::from(dimension), text.offset, text.length))
+        let (space, slot) = self.asked();
+        row(find_postfix(space, slot, u64::from(dimension), text.offset, text.length))
     }
 
     #[inline(always)]
@@ -271,8 +272,8 @@ impl Tables for Rows {
     #[inline(always)]
     fn combine(&self, how: Combine, number: u32, work: &mut Work, words: u32) -> bool {
         if words > FEW_WORDS {
-            let (user, slot) = self.asked();
-            return combine_rules(user, slot, u64::from(number), how as u64) != 0;
+            let (space, slot) = self.asked();
+            return combine_rules(space, slot, u64::from(number), how as u64) != 0;
         }
         match vector(self.slot, number) {
             Some(vector) => decide::combine(how, work, words, vector),
@@ -283,7 +284,8 @@ impl Tables for Rows {
     #[inline(always)]
     fn conclude(&self, head: &Head, work: &mut Work, words: u32) -> Outcome {
         if words > FEW_WORDS {
-            return Outcome::unpacked(conclude_rules(self.user as u64));
+            let (space, slot) = self.asked();
+            return Outcome::unpacked(conclude_rules(space, slot));
         }
         decide::conclude(head, words, work)
     }

@@ -3,7 +3,6 @@
 use crate::argument::Source;
 use crate::judge::judge;
 use crate::lsm::Arguments;
-use crate::scratch::User;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::macros::{raw_tracepoint, tracepoint};
@@ -15,11 +14,6 @@ use core::ffi::c_void;
 struct Record(*mut c_void);
 
 impl Source for Record {
-    #[inline(always)]
-    fn context(&self) -> *mut c_void {
-        self.0
-    }
-
     #[inline(always)]
     fn argument(&self, _: u32) -> Option<u64> {
         None
@@ -49,7 +43,7 @@ impl Source for Record {
 #[tracepoint]
 #[inline(always)]
 pub(crate) fn tracepoint_hook(context: TracePointContext) -> u32 {
-    judge(Record(context.as_ptr()), User::Tracing);
+    judge(Record(context.as_ptr()));
     0
 }
 
@@ -57,6 +51,6 @@ pub(crate) fn tracepoint_hook(context: TracePointContext) -> u32 {
 #[raw_tracepoint]
 #[inline(always)]
 pub(crate) fn raw_tracepoint_hook(context: RawTracePointContext) -> i32 {
-    judge(Arguments(context.as_ptr()), User::Tracing);
+    judge(Arguments(context.as_ptr()));
     0
 }

@@ -7,16 +7,15 @@ use crate::emit;
 use crate::executable;
 use crate::identity;
 use crate::lsm::Arguments;
-use crate::map::{EVENTS, JUMP, MARK_CHANGES, PROCESSES, address, count, find, store};
+use crate::map::{EVENTS, MARK_CHANGES, PROCESSES, address, count, find, store};
 use crate::path::{self, Built};
 use crate::read::{self, at, pointer, value};
 use crate::rodata::kernel;
-use crate::scratch::{ARGS, Scratch, User, intact, take};
+use crate::scratch::{ARGS, Scratch, Space, give, take};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{
     bpf_ktime_get_boot_ns, bpf_map_delete_elem, bpf_probe_read_user, bpf_ringbuf_reserve, bpf_ringbuf_submit,
-    bpf_tail_call,
 };
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
@@ -37,6 +36,8 @@ const CLONE_THREAD: u64 = 0x0001_0000;
 const PF_KTHREAD: u32 = 0x0020_0000;
 const BPF_ANY: u64 = 0;
 const BPF_NOEXIST: u64 = 1;
+/// The error of an event that was lost because no space was free to write it in.
+const EBUSY: i64 = -16;
 /// Bytes of arguments in an exec event.
 const EXEC_ARGS: u64 = 1024;
 
@@ -154,43 +155,33 @@ pub(crate) fn bprm_creds_for_exec(_context: LsmContext) -> i32 {
 #[inline(always)]
 pub(crate) fn bprm_committed(context: LsmContext) -> i32 {
     let (task, leader) = read::current();
-    if let Some(scratch) = take(User::Task, task) {
-        let bprm = Arguments(context.as_ptr()).argument(0).unwrap_or_default();
-        let path = match executable::path_of(bprm) {
-            Some(path) => path::build(scratch, User::Task, path),
-            None => Built::NONE,
-        };
-        if !intact(scratch, task) {
-            count(Place::ScratchRestart, 0);
-            // SAFETY: the map holds this program, or nothing.
-            unsafe { bpf_tail_call(context.as_ptr(), address(&JUMP), 0) };
-            count(Place::ScratchGaveUp, 0);
+    match take() {
+        Some(space) => {
+            let bprm = Arguments(context.as_ptr()).argument(0).unwrap_or_default();
+            exec(space, task, leader, bprm);
+            give(space);
         }
-        exec(scratch, task, leader, bprm, path);
+        None => exec_unseen(task, leader),
     }
     0
 }
 
 #[inline(always)]
-fn exec(scratch: *mut Scratch, task: u64, leader: u64, bprm: u64, path: Built) {
+fn exec(space: Space, task: u64, leader: u64, bprm: u64) {
+    let scratch = space.scratch;
     let record = identity::record(leader);
     let record = if record.is_null() { adopt(scratch, leader) } else { record };
     if record.is_null() {
         return;
     }
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let binary = executable::store_path(User::Task, task, path);
-    identity::name_process(record);
+    let path = match executable::path_of(bprm) {
+        Some(path) => path::build(space, path),
+        None => Built::NONE,
+    };
+    let binary = executable::store_path(space, path);
     // SAFETY: a map's value; nobody but this task, now alone in its process, uses it.
     let record = unsafe { &mut *record };
-    let previous = ProcessId { tgid, ..record.id };
-    // SAFETY: no arguments.
-    record.id = ProcessId { start_ns: unsafe { bpf_ktime_get_boot_ns() }, tgid, reserved: 0 };
-    record.image = record.id;
-    record.flags = record.flags & PROCESS_LINEAGE_UNKNOWN
-        | if binary == 0 { PROCESS_BINARY_UNKNOWN | PROCESS_LINEAGE_UNKNOWN } else { 0 };
-    enter(record, task);
-    credentials(record, task);
+    let previous = renew(record, task, binary != 0);
     set_binary(record, scratch, binary);
     let mut event = describe(record, previous);
     let path_length = put_path(scratch, path);
@@ -199,7 +190,35 @@ fn exec(scratch: *mut Scratch, task: u64, leader: u64, bprm: u64, path: Built) {
     event.path_length = path_length as u16;
     event.args_length = args_length as u16;
     let flags = if cut { EXEC_ARGS_CUT } else { 0 } | if path_length == 0 { EXEC_PATH_UNKNOWN } else { 0 };
-    finish(scratch, task, event, flags, path_length + args_length);
+    finish(space, event, flags, path_length + args_length);
+}
+
+/// An exec for which no space was free: of the record all is kept that needs none, so that what is not known is known to be
+/// unknown.
+#[inline(always)]
+fn exec_unseen(task: u64, leader: u64) {
+    count(Place::EventLost, EBUSY);
+    // SAFETY: a map's value or null; nobody but this task, now alone in its process, uses it.
+    if let Some(record) = unsafe { identity::record(leader).as_mut() } {
+        renew(record, task, false);
+        set_binary(record, core::ptr::null_mut(), 0);
+    }
+}
+
+/// Makes of a record that of another image; returns who the process was.
+#[inline(always)]
+fn renew(record: &mut ProcessRecord, task: u64, binary_known: bool) -> ProcessId {
+    identity::name_process(record);
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let previous = ProcessId { tgid, ..record.id };
+    // SAFETY: no arguments.
+    record.id = ProcessId { start_ns: unsafe { bpf_ktime_get_boot_ns() }, tgid, reserved: 0 };
+    record.image = record.id;
+    record.flags = record.flags & PROCESS_LINEAGE_UNKNOWN
+        | if binary_known { 0 } else { PROCESS_BINARY_UNKNOWN | PROCESS_LINEAGE_UNKNOWN };
+    enter(record, task);
+    credentials(record, task);
+    previous
 }
 
 /// A record for a process that had none.
@@ -332,15 +351,15 @@ fn put_args(scratch: *mut Scratch, bprm: u64, after: u64) -> (u32, u64, bool) {
 }
 
 #[inline(always)]
-fn finish(scratch: *mut Scratch, task: u64, mut event: ExecEvent, flags: u16, variable: u64) {
+fn finish(space: Space, mut event: ExecEvent, flags: u16, variable: u64) {
     let fixed = size_of::<ExecEvent>() as u64;
     if variable > ARGS as u64 {
         return;
     }
     event.header = emit::header(event_kind::EXEC, flags, (fixed + variable) as u32);
     // SAFETY: the front has room for it.
-    unsafe { *(&raw mut (*scratch).args).cast::<ExecEvent>().sub(1) = event }
-    emit::send(User::Task, task, fixed, fixed + variable);
+    unsafe { *(&raw mut (*space.scratch).args).cast::<ExecEvent>().sub(1) = event }
+    emit::send(space, fixed, fixed + variable);
 }
 
 /// A process that is older than the agent. Run by user space once the hooks above are on.
@@ -355,16 +374,17 @@ extern "C" fn find_processes(context: *mut c_void) -> i32 {
     if leader != task || !identity::record(task).is_null() {
         return 0;
     }
-    let (current, _) = read::current();
-    let Some(scratch) = take(User::Task, current) else { return 0 };
     // The kernel asks again for a 1.
-    i32::from(!found(scratch, current, task))
+    let Some(space) = take() else { return 1 };
+    found(space, task);
+    give(space);
+    0
 }
 
-/// `false`: another task has used the scratch in between.
 #[inline(always)]
-fn found(scratch: *mut Scratch, current: u64, task: u64) -> bool {
-    // SAFETY: this CPU's scratch, checked below.
+fn found(space: Space, task: u64) {
+    let scratch = space.scratch;
+    // SAFETY: the space is this run's alone.
     let record = unsafe { &mut *empty_record(scratch) };
     record.id = process_id(task);
     record.image = record.id;
@@ -389,13 +409,9 @@ fn found(scratch: *mut Scratch, current: u64, task: u64) -> bool {
         flags |= EXEC_KERNEL;
     } else if let Some(file) = pointer(at(task, kernel!(task_mm))).and_then(|mm| pointer(at(mm, kernel!(mm_exe_file))))
     {
-        path = path::build(scratch, User::Task, at(file, kernel!(file_path)));
+        path = path::build(space, at(file, kernel!(file_path)));
     }
-    if !intact(scratch, current) {
-        count(Place::ScratchRestart, 0);
-        return false;
-    }
-    let binary = executable::store_path(User::Task, current, path);
+    let binary = executable::store_path(space, path);
     if binary == 0 {
         record.flags |= PROCESS_BINARY_UNKNOWN;
         // A kernel thread has not executed anything.
@@ -413,7 +429,7 @@ fn found(scratch: *mut Scratch, current: u64, task: u64) -> bool {
         if error != -17 {
             count(Place::ProcessFull, error);
         }
-        return true;
+        return;
     }
     let mut event = describe(record, record.id);
     let length = put_path(scratch, path);
@@ -421,8 +437,7 @@ fn found(scratch: *mut Scratch, current: u64, task: u64) -> bool {
     if length == 0 && !kernel_thread {
         flags |= EXEC_PATH_UNKNOWN;
     }
-    finish(scratch, current, event, flags & !EXEC_FORKED, length);
-    true
+    finish(space, event, flags & !EXEC_FORKED, length);
 }
 
 #[inline(always)]

@@ -185,34 +185,12 @@ fn build(
     }
 }
 
-/// LSM hooks that the kernel may call in an interrupt, or for another task than the one that runs.
-const ANYWHERE: &[&str] = &[
-    "socket_sock_rcv_skb",
-    "sk_alloc_security",
-    "sk_clone_security",
-    "sk_free_security",
-    "sk_getsecid",
-    "inet_conn_request",
-    "inet_csk_clone",
-    "inet_conn_established",
-    "req_classify_flow",
-    "secmark_relabel_packet",
-    "task_free",
-    "cred_free",
-    "file_free_security",
-    "inode_free_security",
-    "d_instantiate",
-];
-
 /// What a hook's place says about its program.
 fn flags(attach: &Attach, can_deny: bool) -> u32 {
     let Attach::Lsm(hook) = attach else { return 0 };
     let mut flags = if can_deny { plan_flag::CAN_DENY } else { 0 };
     if hook.starts_with("bprm_") {
         flags |= plan_flag::EXEC;
-    }
-    if ANYWHERE.contains(&hook.as_str()) {
-        flags |= plan_flag::ANY_CONTEXT;
     }
     flags
 }

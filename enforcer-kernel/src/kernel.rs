@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use stockade_enforcer_common::head::Head;
+use stockade_enforcer_common::head::{HEAD_IN_FORCE, Head, head_of_slot};
 use stockade_enforcer_common::name::{hook_map, shared_map};
 use stockade_enforcer_common::process::Shared;
 use zerocopy::{FromBytes, IntoBytes};
@@ -51,16 +51,26 @@ impl Instance {
             other => other?,
         };
         let outer = self.maps.get(hook_map::HEAD).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        let in_force = outer.get(&0_u32.to_ne_bytes())?;
-        if in_force.as_deref() != Some(inner.id().to_ne_bytes().as_slice()) {
+        let in_force = outer.get(&HEAD_IN_FORCE.to_ne_bytes())?;
+        let is_in_force = |map: &Map| in_force.as_deref() == Some(map.id().to_ne_bytes().as_slice());
+        let wrong = |what| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        let map = if is_in_force(&inner) {
+            inner
+        } else {
             // Killed between the flip and the pin's renaming: the pin that was to replace it has the map.
             let beside = Map::open(&self.directory.join(format!("{HEAD_ROW}-new")))?;
-            if in_force.as_deref() != Some(beside.id().to_ne_bytes().as_slice()) {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "the head in force is not a pinned one"));
+            if !is_in_force(&beside) {
+                return wrong("the head in force is not a pinned one");
             }
-            return read_head(&beside);
+            beside
+        };
+        let head = read_head(&map)?;
+        match &head {
+            Some(head) if outer.get(&head_of_slot(head.slot).to_ne_bytes())? != in_force => {
+                wrong("the head of the slot in force is not the head in force")
+            }
+            _ => Ok(head),
         }
-        read_head(&inner)
     }
 
     /// The rows of a table of a slot, read from the kernel; empty where the slot has none.
@@ -307,14 +317,20 @@ impl KernelOps for Kernel {
         let pin = instance.directory.join(HEAD_ROW);
         let beside = instance.directory.join(format!("{HEAD_ROW}-new"));
         unpin(&beside).and_then(|()| row.pin(&beside)).map_err(OpError::io(what("pinning")))?;
-        outer.set_fd(0, row.as_fd()).map_err(OpError::io(what("flipping")))?;
-        std::fs::rename(&beside, &pin).map_err(OpError::io(what("pinning")))?;
-        let holds = outer.get(&0_u32.to_ne_bytes()).map_err(OpError::io(what("reading back")))?;
-        if holds.as_deref() == Some(row.id().to_ne_bytes().as_slice()) {
-            Ok(())
-        } else {
-            Err(OpError::ReadBack(what("the map in")))
+        // A run finds the head that it began with by its slot as well, so that is there first. The kernel returns from each of
+        // these once every run that may have seen what was there before is over.
+        let elements = [head_of_slot(head.slot), HEAD_IN_FORCE];
+        for element in elements {
+            outer.set_fd(element, row.as_fd()).map_err(OpError::io(what("flipping")))?;
         }
+        std::fs::rename(&beside, &pin).map_err(OpError::io(what("pinning")))?;
+        for element in elements {
+            let holds = outer.get(&element.to_ne_bytes()).map_err(OpError::io(what("reading back")))?;
+            if holds.as_deref() != Some(row.id().to_ne_bytes().as_slice()) {
+                return Err(OpError::ReadBack(what("the map in")));
+            }
+        }
+        Ok(())
     }
 
     fn attach(&mut self, identity: &Identity) -> Result<(), OpError> {
@@ -389,9 +405,6 @@ impl Kernel {
         let program = self.object.load(template, &target, &globals, &self.map_pins(directory, hook_map::ALL))?;
         let pin = c_path(&directory.join(pins::PROGRAM)).map_err(OpError::io("pinning a program"))?;
         sys::obj_pin(program.as_fd(), &pin).map_err(OpError::io("pinning a program"))?;
-        if let Some(jump) = maps.get(hook_map::JUMP) {
-            jump.set_fd(plan.jump, program.as_fd()).map_err(OpError::io("writing JUMP"))?;
-        }
         Ok(Instance { directory: directory.to_owned(), program, maps, specification: Some(specification.clone()) })
     }
 }

@@ -251,7 +251,7 @@ fn shared_maps(
 
 /// Loads and attaches the programs that track processes, then adds the processes that are older.
 fn make_base(kernel: &Kernel, directory: &Path) -> Result<(), OpError> {
-    const OWN: &[&str] = &[hook_map::COUNTERS, hook_map::JUMP];
+    const OWN: &[&str] = &[hook_map::COUNTERS];
     pins::fresh_directory(directory).map_err(OpError::io("making the directory of base programs"))?;
     let maps = make_maps(&kernel.object, directory, OWN, |_, entries| entries)?;
     let pins = kernel.map_pins(directory, OWN);
@@ -261,10 +261,6 @@ fn make_base(kernel: &Kernel, directory: &Path) -> Result<(), OpError> {
         let what = || format!("pinning {name}");
         let pin = c_path(&directory.join(format!("{}-{name}", pins::PROGRAM))).map_err(OpError::io(what()))?;
         sys::obj_pin(loaded.as_fd(), &pin).map_err(OpError::io(what()))?;
-        if let (program::BPRM_COMMITTED_CREDS, Some(jump)) = (*name, maps.get(hook_map::JUMP)) {
-            // It starts over when another task has disturbed it.
-            jump.set_fd(0, loaded.as_fd()).map_err(OpError::io("writing JUMP"))?;
-        }
         attach::attach_lsm(loaded.as_fd(), &directory.join(format!("{}-{name}", pins::LINK)))
             .map_err(OpError::io(format!("attaching {name}")))?;
     }

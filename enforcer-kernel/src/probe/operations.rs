@@ -104,6 +104,7 @@ pub(super) struct Prepared {
 impl Prepared {
     /// Leaves behind what is the agent's: its descriptors, what it does about signals.
     pub(super) fn make() -> Self {
+        touch(LINK);
         // SAFETY: system calls whose pointers are to constants. Nothing here uses a descriptor of the agent's afterwards.
         unsafe {
             libc::syscall(libc::SYS_close_range, 0, libc::c_uint::MAX, 0);
@@ -123,6 +124,15 @@ impl Prepared {
             fork_for_a_moment();
             Self { file, socket, program, memory }
         }
+    }
+}
+
+/// Brings a constant's page into this process, which does not have it after a fork. The program of a tracepoint reads it
+/// before the kernel itself has, cannot wait for it, and would report an argument that it could not read.
+fn touch(text: &CStr) {
+    for byte in text.to_bytes_with_nul() {
+        // SAFETY: a byte of the text.
+        unsafe { std::ptr::read_volatile(byte) };
     }
 }
 
