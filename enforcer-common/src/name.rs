@@ -95,6 +95,8 @@ pub mod program {
     pub const LSM_HOOK: &str = "lsm_hook";
     /// Template of kprobes.
     pub const KPROBE_HOOK: &str = "kprobe_hook";
+    /// Template of returns of functions; its function is chosen at load.
+    pub const FEXIT_HOOK: &str = "fexit_hook";
     /// Template of perf tracepoints.
     pub const TRACEPOINT_HOOK: &str = "tracepoint_hook";
     /// Template of raw tracepoints.

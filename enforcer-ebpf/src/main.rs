@@ -13,6 +13,7 @@ mod argument;
 mod cgroup;
 mod emit;
 mod executable;
+mod fexit;
 mod identity;
 mod judge;
 mod kprobe;

@@ -62,7 +62,7 @@ impl AttachError {
 pub fn attach(attach: &Attach, program: BorrowedFd<'_>, directory: &Path) -> Result<(), AttachError> {
     let failed = |source| AttachError::from(attach, source);
     let link = match attach {
-        Attach::Lsm(_) => sys::raw_tracepoint_open(program, None).map_err(failed)?,
+        Attach::Lsm(_) | Attach::Fexit(_) => sys::raw_tracepoint_open(program, None).map_err(failed)?,
         Attach::RawTracepoint(event) => {
             let event = c_string(event).map_err(failed)?;
             sys::raw_tracepoint_open(program, Some(&event)).map_err(failed)?

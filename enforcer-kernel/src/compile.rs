@@ -11,7 +11,7 @@ mod tests_of;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use stockade_enforcer_common::plan::{ArgPlan, MAX_ARGS, Plan, plan_flag};
+use stockade_enforcer_common::plan::{ArgPlan, MAX_ARGS, Plan, kind, plan_flag};
 use stockade_policy::ir::{self, Mode, Strength, ValidatedPolicy};
 
 use crate::instance::{Attach, Specification};
@@ -124,7 +124,8 @@ fn room(
     fields: &mut fields::Fields,
 ) -> Result<(), TooLarge> {
     tables::check_lengths(hook.hook)?;
-    let wanted: BTreeSet<ArgKey> = args.iter().copied().chain(hook.placed.args.iter().map(arg_key)).collect();
+    let read = hook.placed.args.iter().chain(&hook.placed.returned).filter(|arg| arg.kind != kind::NONE);
+    let wanted: BTreeSet<ArgKey> = args.iter().copied().chain(read.map(arg_key)).collect();
     if wanted.len() > MAX_ARGS {
         return Err(TooLarge::Arguments(attach.to_string()));
     }
@@ -152,10 +153,11 @@ fn build(
     let mut rules = Vec::new();
     let mut legend = BTreeMap::new();
     for (hook, field) in hooks.iter().zip(fields.iter()) {
-        let at: Vec<u32> =
-            hook.placed.args.iter().map(|arg| positions.get(&arg_key(arg)).copied().unwrap_or_default()).collect();
+        let position = |arg: &ArgPlan| positions.get(&arg_key(arg)).copied().unwrap_or_default();
+        let at: Vec<u32> = hook.placed.args.iter().map(position).collect();
+        let returned = hook.placed.returned.as_ref().map(position);
         for rule in tests_of::rules(hook, &at, field, context) {
-            legend.insert(rule.number, explain(hook, &rule, &at));
+            legend.insert(rule.number, explain(hook, &rule, &at, returned));
             rules.push(rule);
         }
     }
@@ -195,7 +197,7 @@ fn flags(attach: &Attach, can_deny: bool) -> u32 {
     flags
 }
 
-fn explain(hook: &PlacedHook<'_>, rule: &tests_of::CompiledRule, positions: &[u32]) -> Rule {
+fn explain(hook: &PlacedHook<'_>, rule: &tests_of::CompiledRule, positions: &[u32], returned: Option<u32>) -> Rule {
     let PlacedHook { policy, key: _, hook: document, placed: _ } = hook;
     let (family, function) = match &document.point {
         ir::HookPoint::Kprobe { call, syscall: _ } => (Family::Kprobe, call.clone()),
@@ -204,11 +206,14 @@ fn explain(hook: &PlacedHook<'_>, rule: &tests_of::CompiledRule, positions: &[u3
         // The engine's table (`stockade_policy::engine`) keeps them out.
         other => (Family::Kprobe, other.name()),
     };
-    let args = document.args.iter().zip(positions).map(|(arg, position)| RuleArg {
-        position: u8::try_from(*position).unwrap_or(u8::MAX),
-        ty: spelling(arg.ty).into(),
-        label: arg.label.clone(),
-    });
+    let read = document.args.iter().zip(positions).filter(|(arg, _)| arg.ty != ir::ArgType::Nop);
+    let described = |position: u32, ty: ir::ArgType, label: &str| RuleArg {
+        position: u8::try_from(position).unwrap_or(u8::MAX),
+        ty: spelling(ty).into(),
+        label: label.into(),
+    };
+    let args = read.map(|(arg, position)| described(*position, arg.ty, &arg.label));
+    let returned = returned.zip(document.returns);
     Rule {
         namespaced: policy.id.kind == ir::PolicyKind::Namespaced,
         namespace: policy.id.namespace.clone(),
@@ -226,6 +231,7 @@ fn explain(hook: &PlacedHook<'_>, rule: &tests_of::CompiledRule, positions: &[u3
         signal: rule.signal,
         post: rule.post,
         args: args.collect(),
+        returned: returned.map(|(position, ty)| described(position, ty, &document.returned.label)),
     }
 }
 

@@ -17,6 +17,8 @@ pub enum Attach {
     Lsm(String),
     /// The entry of a function.
     Kprobe(String),
+    /// The return of a function, through a trampoline: its arguments are still there beside what it returned.
+    Fexit(String),
     /// A tracepoint through a perf event.
     Tracepoint {
         /// For instance `syscalls`.
@@ -33,6 +35,7 @@ impl fmt::Display for Attach {
         match self {
             Self::Lsm(hook) => write!(f, "lsm/{hook}"),
             Self::Kprobe(function) => write!(f, "kprobe/{function}"),
+            Self::Fexit(function) => write!(f, "fexit/{function}"),
             Self::Tracepoint { subsystem, event } => write!(f, "tracepoint/{subsystem}/{event}"),
             Self::RawTracepoint(event) => write!(f, "raw_tracepoint/{event}"),
         }
@@ -46,6 +49,7 @@ impl Attach {
         match self {
             Self::Lsm(hook) => (program::LSM_HOOK, Target::Lsm(hook.clone())),
             Self::Kprobe(_) => (program::KPROBE_HOOK, Target::Kprobe),
+            Self::Fexit(function) => (program::FEXIT_HOOK, Target::Fexit(function.clone())),
             Self::Tracepoint { .. } => (program::TRACEPOINT_HOOK, Target::Tracepoint),
             Self::RawTracepoint(_) => (program::RAW_TRACEPOINT_HOOK, Target::RawTracepoint),
         }

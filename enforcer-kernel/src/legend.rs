@@ -54,6 +54,9 @@ pub struct Rule {
     pub post: bool,
     /// The arguments, in the document's order.
     pub args: Vec<RuleArg>,
+    /// What the function returned, where the rule reports that.
+    #[serde(default)]
+    pub returned: Option<RuleArg>,
 }
 
 /// An argument of a rule's hook.

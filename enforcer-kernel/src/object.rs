@@ -49,6 +49,8 @@ pub enum Target {
     Lsm(String),
     /// A kprobe (attached to any function).
     Kprobe,
+    /// The return of this function.
+    Fexit(String),
     /// A perf tracepoint.
     Tracepoint,
     /// A raw tracepoint.
@@ -145,6 +147,7 @@ impl Object {
         match (target, program) {
             (Target::Lsm(hook), Program::Lsm(program)) => program.load(hook, &self.btf).map_err(Some),
             (Target::Kprobe, Program::KProbe(program)) => program.load().map_err(Some),
+            (Target::Fexit(function), Program::FExit(program)) => program.load(function, &self.btf).map_err(Some),
             (Target::Tracepoint, Program::TracePoint(program)) => program.load().map_err(Some),
             (Target::RawTracepoint, Program::RawTracePoint(program)) => program.load().map_err(Some),
             (Target::TaskIterator, Program::Iter(program)) => program.load("task", &self.btf).map_err(Some),
@@ -156,7 +159,7 @@ impl Object {
 /// The object without line information: the length of it in `.BTF.ext` is set to zero.
 ///
 /// The linker leaves two lines at one instruction where it has merged code, which the kernel refuses ("Invalid line_info").
-/// The rest of the section is needed: a subprogram without it may not call tails.
+/// The rest of the section is needed: functions that are verified on their own are known by their types.
 fn without_line_info(bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
     use object::{Object as _, ObjectSection as _};
     // Of `struct btf_ext_header`.

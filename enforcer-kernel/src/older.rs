@@ -175,6 +175,7 @@ mod tests {
             signal: None,
             post: true,
             args: Vec::new(),
+            returned: None,
         };
         let mut memory = Memory::default();
         for (generation, name) in [(6, "removed"), (7, "kept")] {

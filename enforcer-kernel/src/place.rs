@@ -1,5 +1,8 @@
 //! Where a policy's hook goes on this kernel: the best mechanism there is, and how its arguments are read there.
 
+mod returns;
+mod syscall;
+
 use stockade_enforcer_common::plan::{ArgPlan, flag, kind, source};
 use stockade_policy::NodeFacts;
 use stockade_policy::facts::BtfParam;
@@ -9,7 +12,18 @@ use crate::btf::KernelBtf;
 use crate::instance::Attach;
 use crate::twins::{self, NoTwin};
 
-/// A hook with its place.
+/// What of a hook happens at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// It acts there; what it reports, it reports at the return.
+    Act,
+    /// It reports there, with what the function returned.
+    Report,
+}
+
+/// A hook, or a part of one, with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
     /// Where its program is attached.
@@ -22,6 +36,21 @@ pub struct Placed {
     pub why_weaker: Option<String>,
     /// For LSM hooks: how many arguments the hook has.
     pub parameters: u32,
+    /// What of the hook happens here.
+    pub part: Part,
+    /// How what the function returned is read.
+    pub returned: Option<ArgPlan>,
+}
+
+impl Placed {
+    /// A place where all of a hook happens.
+    fn whole(attach: Attach, args: Vec<ArgPlan>, strength: Strength) -> Self {
+        Self { attach, args, strength, why_weaker: None, parameters: 0, part: Part::Whole, returned: None }
+    }
+
+    fn because(self, why: String) -> Self {
+        Self { why_weaker: Some(why), ..self }
+    }
 }
 
 /// Why a hook has no place on this kernel.
@@ -44,13 +73,19 @@ pub struct Node<'a> {
     pub btf: &'a KernelBtf,
 }
 
-/// Finds the place of a hook.
-pub fn place(hook: &Hook, node: Node<'_>) -> Result<Placed, NoPlace> {
+/// Finds the places of a hook: one, or where it acts and where it reports what came of it.
+pub fn place(hook: &Hook, node: Node<'_>) -> Result<Vec<Placed>, NoPlace> {
+    if hook.returns.is_some() {
+        return returns::place(hook, node);
+    }
+    entry(hook, node).map(|placed| vec![placed])
+}
+
+/// Finds the place where an operation begins.
+fn entry(hook: &Hook, node: Node<'_>) -> Result<Placed, NoPlace> {
     match &hook.point {
         HookPoint::Lsm { hook: name } => lsm(name, hook, node, None),
-        HookPoint::Kprobe { call, syscall: true } => {
-            Err(NoPlace::Unavailable(format!("system call `{call}` cannot be hooked by this version")))
-        }
+        HookPoint::Kprobe { call, syscall: true } => syscall::place(call, hook, node),
         HookPoint::Kprobe { call, syscall: false } => kprobe(call, hook, node),
         HookPoint::Tracepoint { subsystem, event, raw: false } => tracepoint(subsystem, event, hook, node),
         HookPoint::Tracepoint { subsystem, event, raw: true } => raw_tracepoint(subsystem, event, hook, node),
@@ -76,12 +111,11 @@ fn lsm(name: &str, hook: &Hook, node: Node<'_>, positions: Option<&[u32]>) -> Re
     let args = hook.args.iter().zip(&positions);
     let args = args.map(|(arg, at)| argument(arg.ty, *at, parameters, name)).collect::<Result<_, _>>()?;
     let can_deny = twins::can_deny(name);
+    let strength = if can_deny { Strength::Deny } else { Strength::Signal };
     Ok(Placed {
-        attach: Attach::Lsm(name.into()),
-        args,
-        strength: if can_deny { Strength::Deny } else { Strength::Signal },
         why_weaker: (!can_deny).then(|| format!("the LSM hook `{name}` returns nothing, so it cannot refuse")),
         parameters: u32::try_from(parameters.len()).unwrap_or(0),
+        ..Placed::whole(Attach::Lsm(name.into()), args, strength)
     })
 }
 
@@ -110,13 +144,8 @@ fn kprobe(call: &str, hook: &Hook, node: Node<'_>) -> Result<Placed, NoPlace> {
             }
         })
         .collect::<Result<_, _>>()?;
-    Ok(Placed {
-        attach: Attach::Kprobe(call.into()),
-        args,
-        strength: Strength::Signal,
-        why_weaker: Some(why.unwrap_or_else(|| format!("`{call}` is no LSM function, so a probe there cannot refuse"))),
-        parameters: 0,
-    })
+    let why = why.unwrap_or_else(|| format!("`{call}` is no LSM function, so a probe there cannot refuse"));
+    Ok(Placed::whole(Attach::Kprobe(call.into()), args, Strength::Signal).because(why))
 }
 
 fn perf_events(node: Node<'_>, target: &str) -> Result<(), NoPlace> {
@@ -143,13 +172,8 @@ fn tracepoint(subsystem: &str, event: &str, hook: &Hook, node: Node<'_>) -> Resu
             field.plan(arg.ty)
         })
         .collect::<Result<_, _>>()?;
-    Ok(Placed {
-        attach: Attach::Tracepoint { subsystem: subsystem.into(), event: event.into() },
-        args,
-        strength: Strength::Signal,
-        why_weaker: Some("a tracepoint cannot refuse".into()),
-        parameters: 0,
-    })
+    let attach = Attach::Tracepoint { subsystem: subsystem.into(), event: event.into() };
+    Ok(Placed::whole(attach, args, Strength::Signal).because("a tracepoint cannot refuse".into()))
 }
 
 fn raw_tracepoint(subsystem: &str, event: &str, hook: &Hook, node: Node<'_>) -> Result<Placed, NoPlace> {
@@ -159,13 +183,8 @@ fn raw_tracepoint(subsystem: &str, event: &str, hook: &Hook, node: Node<'_>) -> 
     }
     let name = format!("raw tracepoint {event}");
     let args = hook.args.iter().map(|arg| argument(arg.ty, arg.index, &parameters, &name)).collect::<Result<_, _>>()?;
-    Ok(Placed {
-        attach: Attach::RawTracepoint(event.into()),
-        args,
-        strength: Strength::Signal,
-        why_weaker: Some("a tracepoint cannot refuse".into()),
-        parameters: 0,
-    })
+    let attach = Attach::RawTracepoint(event.into());
+    Ok(Placed::whole(attach, args, Strength::Signal).because("a tracepoint cannot refuse".into()))
 }
 
 /// How an argument is read whose type nobody describes.
@@ -190,6 +209,7 @@ fn kind_of(ty: ArgType) -> Option<u32> {
         ArgType::LinuxBinprm => kind::BINPRM,
         ArgType::Sock => kind::SOCK,
         ArgType::Sockaddr => kind::SOCKADDR,
+        ArgType::Nop => kind::NONE,
         _ => return None,
     })
 }
@@ -219,7 +239,7 @@ fn argument(ty: ArgType, index: u32, parameters: &[BtfParam], of: &str) -> Resul
     let found = parameter.ty.as_str();
     let mut plan = untyped(ty, index)?;
     let fits = match pointer_to(ty) {
-        None => !found.ends_with('*') || ty == ArgType::SizeT,
+        None => !found.ends_with('*') || matches!(ty, ArgType::SizeT | ArgType::Nop),
         Some("struct sock *") if found == "struct socket *" => {
             plan.flags |= flag::SOCKET;
             true
@@ -282,6 +302,7 @@ impl Field {
         };
         let fits = match ty {
             ArgType::Int | ArgType::Uint32 | ArgType::SizeT => !located && matches!(self.size, 1 | 2 | 4 | 8),
+            ArgType::Nop => true,
             ArgType::String => located || (self.ty.contains("char") && self.ty.ends_with('*')),
             _ => !located && self.ty.ends_with('*') && self.size == 8,
         };

@@ -9,7 +9,7 @@ use crate::compile::{self, Binaries, Context, MarkSet, Marks, PlacedHook};
 use crate::execute::{Desired, DesiredHook};
 use crate::instance::Attach;
 use crate::legend::{Legend, Memory};
-use crate::place::{self, NoPlace, Node, Placed};
+use crate::place::{self, NoPlace, Node, Part, Placed};
 use crate::report::{HookReport, PolicyReport, Reason, Trouble};
 use crate::rows::Table;
 use crate::scope::{self, Assignment, ScopeSnapshot, member};
@@ -46,7 +46,8 @@ pub(crate) struct Site<'a> {
 struct PlacedPolicy<'a> {
     policy: &'a ValidatedPolicy,
     key: String,
-    placed: Vec<Placed>,
+    /// By hook: its places.
+    placed: Vec<Vec<Placed>>,
 }
 
 /// Plans. `memory` gives and keeps the numbers of classes and marks.
@@ -76,11 +77,13 @@ pub(crate) fn plan(
     planned
 }
 
-fn place_all(policy: &ValidatedPolicy, node: Node<'_>) -> Result<Vec<Placed>, PolicyReport> {
-    let places: Vec<Result<Placed, NoPlace>> = policy.hooks.iter().map(|hook| place::place(hook, node)).collect();
-    let hooks = policy.hooks.iter().zip(&places).map(|(hook, place)| match place {
-        Ok(placed) => hook_report(hook, placed),
-        Err(no) => HookReport { function: function(hook), mechanism: None, strength: None, why: Some(no.to_string()) },
+fn place_all(policy: &ValidatedPolicy, node: Node<'_>) -> Result<Vec<Vec<Placed>>, PolicyReport> {
+    let places: Vec<Result<Vec<Placed>, NoPlace>> = policy.hooks.iter().map(|hook| place::place(hook, node)).collect();
+    let hooks = policy.hooks.iter().zip(&places).flat_map(|(hook, places)| match places {
+        Ok(places) => places.iter().map(|placed| hook_report(hook, placed)).collect(),
+        Err(no) => {
+            vec![HookReport { function: function(hook), mechanism: None, strength: None, why: Some(no.to_string()) }]
+        }
     });
     let hooks: Vec<HookReport> = hooks.collect();
     let refuse = |reason, message: String| PolicyReport {
@@ -98,28 +101,28 @@ fn place_all(policy: &ValidatedPolicy, node: Node<'_>) -> Result<Vec<Placed>, Po
         let message = "this node has no unified cgroup hierarchy: only policies about everything run here";
         return Err(refuse(Reason::CgroupV1, message.into()));
     }
-    let placed: Vec<Placed> = places.into_iter().flatten().collect();
-    Ok(placed)
+    Ok(places.into_iter().flatten().collect())
 }
 
 /// Why a policy is less than it asks to be at least. It is in force all the same: what there is of it is better than nothing.
-fn too_weak(policy: &ValidatedPolicy, placed: &[Placed]) -> Option<Trouble> {
+fn too_weak(policy: &ValidatedPolicy, placed: &[Vec<Placed>]) -> Option<Trouble> {
     let (wanted, weakest) = (policy.minimum_strength?, weakest(policy, placed)?.strength);
     let why = acting(policy, placed).find_map(|placed| placed.why_weaker.clone()).unwrap_or_default();
     let message = || format!("{wanted:?} is asked for, {weakest:?} is what there is: {why}");
     (weakest < wanted).then(|| Trouble { reason: Reason::TooWeak, message: message() })
 }
 
-/// The places of the hooks that do more than report; where none does, of all.
-fn acting<'a>(policy: &'a ValidatedPolicy, placed: &'a [Placed]) -> impl Iterator<Item = &'a Placed> {
+/// The places where hooks do more than report; where none does, all.
+fn acting<'a>(policy: &'a ValidatedPolicy, placed: &'a [Vec<Placed>]) -> impl Iterator<Item = &'a Placed> {
     let acts = |hook: &ir::Hook| {
         hook.selectors.iter().any(|selector| selector.actions.deny.is_some() || selector.actions.signal.is_some())
     };
     let any = policy.hooks.iter().any(acts);
-    policy.hooks.iter().zip(placed).filter(move |(hook, _)| !any || acts(hook)).map(|(_, placed)| placed)
+    let places = policy.hooks.iter().zip(placed).filter(move |(hook, _)| !any || acts(hook));
+    places.flat_map(|(_, places)| places).filter(move |placed| !any || placed.part != Part::Report)
 }
 
-fn weakest<'a>(policy: &'a ValidatedPolicy, placed: &'a [Placed]) -> Option<&'a Placed> {
+fn weakest<'a>(policy: &'a ValidatedPolicy, placed: &'a [Vec<Placed>]) -> Option<&'a Placed> {
     acting(policy, placed).min_by_key(|placed| placed.strength)
 }
 
@@ -136,14 +139,22 @@ fn hook_report(hook: &ir::Hook, placed: &Placed) -> HookReport {
     }
 }
 
+/// Every place of every hook.
+fn places_of<'a>(
+    policy: &'a ValidatedPolicy,
+    placed: &'a [Vec<Placed>],
+) -> impl Iterator<Item = (&'a ir::Hook, &'a Placed)> {
+    policy.hooks.iter().zip(placed).flat_map(|(hook, places)| places.iter().map(move |placed| (hook, placed)))
+}
+
 /// The report of a policy that is in force.
-fn report(policy: &ValidatedPolicy, placed: &[Placed]) -> PolicyReport {
+fn report(policy: &ValidatedPolicy, placed: &[Vec<Placed>]) -> PolicyReport {
     PolicyReport {
         generation_in_force: Some(policy.generation),
         digest: stockade_policy::digest(policy),
         strength: weakest(policy, placed).map(|placed| placed.strength),
         trouble: too_weak(policy, placed),
-        hooks: policy.hooks.iter().zip(placed).map(|(hook, placed)| hook_report(hook, placed)).collect(),
+        hooks: places_of(policy, placed).map(|(hook, placed)| hook_report(hook, placed)).collect(),
     }
 }
 
@@ -204,7 +215,7 @@ fn compile_all(
     };
     let mut places: BTreeMap<Attach, Vec<PlacedHook<'_>>> = BTreeMap::new();
     for policy in taken {
-        for (hook, placed) in policy.policy.hooks.iter().zip(&policy.placed) {
+        for (hook, placed) in places_of(policy.policy, &policy.placed) {
             planned.users.entry(placed.attach.clone()).or_default().insert(policy.policy.id.clone());
             let hook = PlacedHook { policy: policy.policy, key: policy.key.clone(), hook, placed: placed.clone() };
             places.entry(placed.attach.clone()).or_default().push(hook);
@@ -258,9 +269,11 @@ mod tests {
             strength,
             why_weaker: Some("no LSM here".into()),
             parameters: 1,
+            part: Part::Whole,
+            returned: None,
         };
-        assert_eq!(report(&policy, &[placed(Strength::Signal)]).trouble, None);
-        let weak = report(&policy, &[placed(Strength::Observe)]);
+        assert_eq!(report(&policy, &[vec![placed(Strength::Signal)]]).trouble, None);
+        let weak = report(&policy, &[vec![placed(Strength::Observe)]]);
         assert_eq!(weak.generation_in_force, Some(2));
         assert_eq!(weak.trouble.map(|trouble| trouble.reason), Some(Reason::TooWeak));
     }

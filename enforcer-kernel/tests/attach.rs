@@ -10,8 +10,8 @@ use std::os::unix::process::ExitStatusExt;
 use guest::*;
 use serde_json::{Value as Json, json};
 use stockade_enforcer_common::head::RuleCounts;
-use stockade_enforcer_kernel::Engine;
-use stockade_enforcer_kernel::event::{Hook, Value, Verdict};
+use stockade_enforcer_kernel::event::{Event, Fired, Hook, Value, Verdict};
+use stockade_enforcer_kernel::{Checked, Engine};
 use stockade_policy::ir::{Strength, ValidatedPolicy};
 
 /// A policy of the cluster with one entry in one of its lists of hooks.
@@ -181,6 +181,182 @@ fn a_tracepoint_sees_the_fields_of_its_record() {
     for made in ["/tmp/other-directory", "/tmp/made-here"] {
         std::fs::remove_dir(made).unwrap();
     }
+    finish(engine);
+}
+
+#[test]
+fn a_system_call_is_seen_with_what_its_caller_handed_over() {
+    if !in_guest() {
+        return;
+    }
+    let mut engine = fresh_engine();
+    let hook = |call: &str| {
+        json!({
+            "call": call, "syscall": true,
+            "args": [{"index": 0, "type": "int"}, {"index": 1, "type": "string"}, {"index": 2, "type": "uint32"}],
+            "selectors": [{"matchArgs": [{"index": 1, "operator": "Prefix", "values": ["/tmp/called"]}]}],
+        })
+    };
+    // The 32-bit way in is another function with its arguments elsewhere.
+    let (mechanism, strength) = attach(&mut engine, &hooking("kprobes", "enforce", &hook("__ia32_sys_mkdirat")));
+    assert_eq!((mechanism.as_deref(), strength), (Some("kprobe/__ia32_sys_mkdirat"), Some(Strength::Signal)));
+    let policy = hooking("kprobes", "enforce", &hook("sys_mkdirat"));
+    let (mechanism, strength) = attach(&mut engine, &policy);
+    assert_eq!((mechanism.as_deref(), strength), (Some("kprobe/__x64_sys_mkdirat"), Some(Strength::Signal)));
+    for path in ["/tmp/other-directory", "/tmp/called-here"] {
+        rustix::fs::mkdirat(rustix::fs::CWD, path, rustix::fs::Mode::from_raw_mode(0o751)).unwrap();
+        std::fs::remove_dir(path).unwrap();
+    }
+    let event = hook_event(&mut engine, fired);
+    let read = |at: usize| arg(&event, event.fired[0].rule.args[at].position);
+    assert_eq!(read(0), &Value::Int(i64::from(libc::AT_FDCWD)));
+    assert_eq!(text(read(1)), "/tmp/called-here");
+    assert_eq!(read(2), &Value::Unsigned(0o751));
+    assert_eq!(counts(&mut engine).matched, 1, "only what the filter names");
+    // A call that exists nowhere.
+    apply(&mut engine, &[], &snapshot(&[]));
+    let policy = hooking("kprobes", "enforce", &hook("sys_no_such_call"));
+    let report = engine.apply(std::slice::from_ref(&policy), &snapshot(&[]));
+    let why = report.policies[&policy.id].hooks[0].why.clone().unwrap();
+    assert_eq!(why, "this kernel has no system call `sys_no_such_call`");
+    finish(engine);
+}
+
+#[test]
+fn the_caller_of_a_system_call_can_be_killed() {
+    if !in_guest() {
+        return;
+    }
+    let mut engine = fresh_engine();
+    let policy = hooking(
+        "kprobes",
+        "enforce",
+        &json!({
+            "call": "sys_getpgid", "syscall": true, "args": [{"index": 0, "type": "int"}],
+            "selectors": [{
+                "matchArgs": [{"index": 0, "operator": "Equal", "values": ["424242"]}],
+                "matchActions": [{"action": "Sigkill"}],
+            }],
+        }),
+    );
+    attach(&mut engine, &policy);
+    let probes = engine.probe();
+    assert!(probes.iter().all(|hook| hook.wrong.is_none() && hook.checked == Checked::Probed), "{probes:?}");
+    let getpgid = |pid: i32| {
+        let mut command = std::process::Command::new("/proc/self/exe");
+        command.args(["--ignored", "--exact", "caller"]).env("STOCKADE_GETPGID", pid.to_string()).output().unwrap()
+    };
+    let other = getpgid(std::process::id().cast_signed());
+    assert!(other.status.success(), "{other:?}");
+    assert_eq!(getpgid(424_242).status.signal(), Some(libc::SIGKILL));
+    assert_eq!(counts(&mut engine).denied, 1);
+    finish(engine);
+}
+
+#[test]
+#[ignore = "a helper that other tests run"]
+fn caller() {
+    if let Some(pid) = std::env::var("STOCKADE_GETPGID").ok().and_then(|pid| pid.parse().ok()) {
+        // An id that nobody has is an error, and no matter.
+        rustix::process::getpgid(rustix::process::Pid::from_raw(pid)).ok();
+    }
+}
+
+#[test]
+fn what_a_function_returned_is_reported_with_what_it_was_called_with() {
+    if !in_guest() {
+        return;
+    }
+    std::fs::write("/tmp/returned", "x").unwrap();
+    std::fs::write("/tmp/refused", "x").unwrap();
+    let mut engine = fresh_engine();
+    // What only reports has one place.
+    let policy = hooking(
+        "kprobes",
+        "enforce",
+        &json!({
+            "call": "security_file_open", "syscall": false, "return": true,
+            "args": [{"index": 0, "type": "file"}], "returnArg": {"index": 0, "type": "int"},
+            "selectors": [{"matchArgs": [{"index": 0, "operator": "Equal", "values": ["/tmp/returned"]}]}],
+        }),
+    );
+    let places = (Some("fexit/security_file_open".into()), Some(Strength::Observe));
+    assert_eq!(attach(&mut engine, &policy), places);
+    assert_allowed(&run_on_host("cat /tmp/returned"));
+    let event = hook_event(&mut engine, fired);
+    let returned = |event: &Hook| arg(event, event.fired[0].rule.returned.as_ref().unwrap().position).clone();
+    assert_eq!(
+        (text(arg(&event, event.fired[0].rule.args[0].position)), returned(&event)),
+        ("/tmp/returned".into(), Value::Int(0))
+    );
+    // What acts as well has two: it is refused where it begins, and what came of it is reported where it returns.
+    let policy = hooking(
+        "kprobes",
+        "enforce",
+        &json!({
+            "call": "security_file_open", "syscall": false, "return": true,
+            "args": [{"index": 0, "type": "file"}], "returnArg": {"index": 0, "type": "int"},
+            "selectors": [
+                {"matchArgs": [{"index": 0, "operator": "Equal", "values": ["/tmp/refused"]}],
+                 "matchActions": [{"action": "Override", "argError": -7}]},
+                {"matchArgs": [{"index": 0, "operator": "Equal", "values": ["/tmp/returned"]}]},
+            ],
+        }),
+    );
+    let report = apply(&mut engine, std::slice::from_ref(&policy), &snapshot(&[]));
+    let report = &report.policies[&policy.id];
+    let places: Vec<_> = report.hooks.iter().map(|hook| (hook.mechanism.as_deref().unwrap(), hook.strength)).collect();
+    let (deny, observe) = (Some(Strength::Deny), Some(Strength::Observe));
+    assert_eq!(places, [("lsm/file_open", deny), ("fexit/security_file_open", observe)]);
+    assert_eq!((report.strength, report.trouble.clone()), (deny, None));
+    assert!(!run_on_host("cat /tmp/refused").status.success());
+    assert_allowed(&run_on_host("cat /tmp/returned"));
+    let mut seen: Vec<(String, Verdict, Option<Value>)> = Vec::new();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while seen.len() < 3 && std::time::Instant::now() < until {
+        for event in engine.poll_events(4096) {
+            let Ok(Event::Hook(event)) = event else { continue };
+            let Some(Fired { rule, verdict, .. }) = event.fired.first() else { continue };
+            let returned = rule.returned.as_ref().map(|wanted| arg(&event, wanted.position).clone());
+            seen.push((text(arg(&event, rule.args[0].position)), *verdict, returned));
+        }
+    }
+    assert_eq!(
+        seen,
+        [
+            ("/tmp/refused".into(), Verdict::Denied, None),
+            ("/tmp/refused".into(), Verdict::Observed, Some(Value::Int(-7))),
+            ("/tmp/returned".into(), Verdict::Observed, Some(Value::Int(0))),
+        ]
+    );
+    apply(&mut engine, &[], &snapshot(&[]));
+    assert!(pinned("hook-").is_empty());
+    finish(engine);
+}
+
+#[test]
+fn what_a_system_call_returned_is_reported() {
+    if !in_guest() {
+        return;
+    }
+    std::fs::write("/tmp/returned", "x").unwrap();
+    let mut engine = fresh_engine();
+    let policy = hooking(
+        "kprobes",
+        "enforce",
+        &json!({
+            "call": "sys_mkdirat", "syscall": true, "return": true,
+            "args": [{"index": 1, "type": "string"}], "returnArg": {"index": 0, "type": "int"},
+            "selectors": [{"matchArgs": [{"index": 1, "operator": "Prefix", "values": ["/tmp/returned"]}]}],
+        }),
+    );
+    assert_eq!(attach(&mut engine, &policy).0.as_deref(), Some("fexit/__x64_sys_mkdirat"));
+    rustix::fs::mkdirat(rustix::fs::CWD, "/tmp/returned/in-a-file", rustix::fs::Mode::from_raw_mode(0o751))
+        .unwrap_err();
+    let event = hook_event(&mut engine, fired);
+    let rule = &event.fired[0].rule;
+    assert_eq!(text(arg(&event, rule.args[0].position)), "/tmp/returned/in-a-file");
+    assert_eq!(arg(&event, rule.returned.as_ref().unwrap().position), &Value::Int(i64::from(-libc::ENOTDIR)));
     finish(engine);
 }
 

@@ -91,6 +91,7 @@ mod tests {
             signal: None,
             post: true,
             args: Vec::new(),
+            returned: None,
         };
         let counts = RuleCounts { denied, ..RuleCounts::default() };
         Counters { rules: vec![CountedRule { rule, generation, counts }], ..Counters::default() }

@@ -6,10 +6,12 @@ use crate::ir::{ArgTest, ArgType};
 /// Everything that this release runs.
 pub const RUNS: &[Feature] = &[
     Feature::Hook(HookKind::Kprobe),
+    Feature::Hook(HookKind::Syscall),
     Feature::Hook(HookKind::Lsm),
     Feature::Hook(HookKind::Tracepoint),
     Feature::Hook(HookKind::RawTracepoint),
     Feature::Type(ArgType::Int),
+    Feature::Type(ArgType::Nop),
     Feature::Type(ArgType::Uint32),
     Feature::Type(ArgType::SizeT),
     Feature::Type(ArgType::String),
@@ -35,6 +37,7 @@ pub const RUNS: &[Feature] = &[
     Feature::Action("Signal"),
     Feature::Action("Override"),
     Feature::Field("lists"),
+    Feature::Field("return"),
 ];
 
 /// Something that the language has.

@@ -198,7 +198,11 @@ pub(crate) fn place(point: &HookPoint) -> String {
         HookPoint::Lsm { hook } => {
             format!("LSM hook {hook}, which returns nothing: the process can be signalled (Signal).")
         }
-        HookPoint::Kprobe { call, syscall: true } => format!("system call {call}, which can be refused (Override)."),
+        HookPoint::Kprobe { call, syscall: true } => {
+            format!(
+                "system call {call}, where the process can be signalled (Signal); this release refuses none (Override)."
+            )
+        }
         HookPoint::Kprobe { call, .. } => match call.strip_prefix("security_") {
             Some(name) => format!(
                 "function {call}, through the LSM hook {} where the kernel has it (Deny; Signal without).",

@@ -22,6 +22,7 @@ use stockade_policy::ir::{
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::*;
+use crate::place::Part;
 use crate::rows::Table;
 use crate::scope::policy_key;
 
@@ -204,6 +205,8 @@ fn placed() -> Placed {
         strength: Strength::Deny,
         why_weaker: None,
         parameters: 3,
+        part: Part::Whole,
+        returned: None,
     }
 }
 

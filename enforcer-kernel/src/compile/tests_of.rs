@@ -10,6 +10,7 @@ use stockade_policy::ir::{
 
 use super::fields::Field;
 use super::{Context, PlacedHook};
+use crate::place::Part;
 use crate::probe::PROBE_ERRNO;
 use crate::scope::probe_member;
 
@@ -117,7 +118,7 @@ pub(super) fn rules(hook: &PlacedHook<'_>, positions: &[u32], field: Field, cont
     let enforcing = hook.policy.mode == ir::Mode::Enforce;
     let numbered = selectors.iter().zip(0..field.rules);
     let rule = |(selector, at): (&Selector, u32)| {
-        let actions = selector.actions;
+        let actions = actions(selector.actions, hook.placed.part);
         let deny = actions.deny.filter(|_| hook.placed.strength == Strength::Deny);
         CompiledRule {
             number: field.first + at,
@@ -133,6 +134,17 @@ pub(super) fn rules(hook: &PlacedHook<'_>, positions: &[u32], field: Field, cont
         }
     };
     numbered.map(rule).collect()
+}
+
+/// What of a selector's actions happens at a place: where a hook has two, it acts, and reports that it does, at the first,
+/// and reports what came of the operation at the second.
+fn actions(actions: ir::Actions, part: Part) -> ir::Actions {
+    let ir::Actions { post, deny, signal } = actions;
+    match part {
+        Part::Whole => actions,
+        Part::Act => ir::Actions { post: post && (deny.is_some() || signal.is_some()), deny, signal },
+        Part::Report => ir::Actions { post, deny: None, signal: None },
+    }
 }
 
 /// The rule of the agent's own probes: it asks nothing of an event but the scope.

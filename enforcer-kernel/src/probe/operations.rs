@@ -79,7 +79,11 @@ impl Operation {
                 let call = event.strip_prefix("sys_enter_").or_else(|| event.strip_prefix("sys_exit_"))?;
                 all().find(|operation| operation.call() == call).map(|operation| (operation, 0))
             }
-            Attach::Tracepoint { .. } | Attach::RawTracepoint(_) | Attach::Kprobe(_) => None,
+            Attach::Kprobe(function) => {
+                let call = function.strip_prefix("__x64_sys_")?;
+                all().find(|operation| operation.call() == call).map(|operation| (operation, 0))
+            }
+            Attach::Tracepoint { .. } | Attach::RawTracepoint(_) | Attach::Fexit(_) => None,
         }
     }
 }

@@ -15,7 +15,8 @@ pub fn describe(wanted: &[RuleArg], read: &[Arg]) -> Vec<Json> {
     wanted.iter().map(|wanted| argument(wanted, read)).collect()
 }
 
-fn argument(wanted: &RuleArg, read: &[Arg]) -> Json {
+/// One of them, or what a function returned.
+pub fn argument(wanted: &RuleArg, read: &[Arg]) -> Json {
     let value = read.iter().find(|arg| arg.position == wanted.position).map(|arg| &arg.value);
     let mut described = match value {
         None | Some(Value::NotRead) => json!({"error_arg": {"message": "not needed for the decision and not read"}}),

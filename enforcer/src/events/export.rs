@@ -220,6 +220,9 @@ impl Exporter {
                 "message": rule.message,
                 "tags": rule.tags,
             });
+            if let Some(returned) = &rule.returned {
+                insert(&mut body, "return", arguments::argument(returned, &hook.args));
+            }
             let kind = name_function(&mut body, rule);
             self.stamp(kind, &body, record.header.time_ns)
         };
@@ -340,6 +343,7 @@ mod tests {
             signal: Some(9),
             post: true,
             args: Vec::new(),
+            returned: None,
         }
     }
 

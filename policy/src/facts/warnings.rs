@@ -122,8 +122,8 @@ fn missing_security(call: &str, name: &str, policy: &ValidatedPolicy, hook: &Hoo
 fn missing_kprobe(policy: &ValidatedPolicy, hook: &Hook, syscall: bool, node: &NodeFacts) -> Option<String> {
     let overrides = hook.selectors.iter().any(|selector| selector.actions.deny.is_some());
     let needed = policy.minimum_strength >= Some(Strength::Override);
-    if syscall && overrides && needed && !node.features.contains("override_return") {
-        return Some("its kernel cannot override return values".into());
+    if syscall && overrides && needed {
+        return Some("this release overrides no system call; a security_ function or an LSM hook can refuse".into());
     }
     missing_perf(node)
 }

@@ -1,0 +1,60 @@
+//! Where a hook goes that asks what a function returned (`return: true`).
+//!
+//! It reports when the function returns, where its arguments are still known, and acts where the operation begins: an
+//! operation that has returned can no longer be refused. So a hook that acts has two places.
+
+use stockade_enforcer_common::plan::{ArgPlan, source};
+use stockade_policy::ir::{Hook, HookPoint, Strength};
+
+use super::{NoPlace, Node, Part, Placed, argument, entry, kind_of, not_read, syscall};
+use crate::instance::Attach;
+
+/// Finds the places.
+pub(super) fn place(hook: &Hook, node: Node<'_>) -> Result<Vec<Placed>, NoPlace> {
+    let report = report(hook, node)?;
+    let acts =
+        hook.selectors.iter().any(|selector| selector.actions.deny.is_some() || selector.actions.signal.is_some());
+    if !acts {
+        return Ok(vec![report]);
+    }
+    let act = Placed { part: Part::Act, ..entry(hook, node)? };
+    Ok(vec![act, report])
+}
+
+/// Where it reports.
+fn report(hook: &Hook, node: Node<'_>) -> Result<Placed, NoPlace> {
+    let (function, args) = match &hook.point {
+        HookPoint::Kprobe { call, syscall: true } => syscall::entry(call, hook, node)?,
+        HookPoint::Kprobe { call, syscall: false } => {
+            let parameters = node.btf.function(call);
+            let parameters = parameters.ok_or_else(|| {
+                NoPlace::Unavailable(format!("this kernel does not describe `{call}`, so its return cannot be hooked"))
+            })?;
+            let args = hook.args.iter().map(|arg| argument(arg.ty, arg.index, &parameters, call));
+            (call.clone(), args.collect::<Result<_, _>>()?)
+        }
+        other => {
+            let name = other.name();
+            return Err(NoPlace::Unavailable(format!("the return of `{name}` cannot be hooked by this version")));
+        }
+    };
+    let returned = returned(hook, &function, node)?;
+    let why = format!("at the return of `{function}` what it did has been done");
+    let placed = Placed::whole(Attach::Fexit(function), args, Strength::Observe).because(why);
+    Ok(Placed { part: Part::Report, returned: Some(returned), ..placed })
+}
+
+/// What a function returned comes after its arguments.
+fn returned(hook: &Hook, function: &str, node: Node<'_>) -> Result<ArgPlan, NoPlace> {
+    if node.btf.returns_void(function) == Some(true) {
+        return Err(NoPlace::Argument(format!("`{function}` returns nothing on this kernel")));
+    }
+    let parameters = node.btf.function(function).unwrap_or_default().len();
+    let ty = hook.returns.unwrap_or(stockade_policy::ir::ArgType::Nop);
+    Ok(ArgPlan {
+        kind: kind_of(ty).ok_or_else(|| not_read(ty))?,
+        source: source::ARGUMENT,
+        index: u32::try_from(parameters).unwrap_or(u32::MAX),
+        ..ArgPlan::default()
+    })
+}
