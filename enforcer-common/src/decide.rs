@@ -381,7 +381,7 @@ impl<'a, T: Tables> Search<'a, T> {
     fn cheap_arguments<E: Event>(&mut self, event: &mut E) -> bool {
         for arg in 0..MAX_ARGS as u32 {
             let possible = match event.kind(arg) {
-                kind::INT | kind::UINT32 | kind::SIZE => self.numeric(event, arg),
+                number if kind::is_number(number) => self.numeric(event, arg),
                 kind::SOCK | kind::SOCKADDR => self.socket(event, arg),
                 _ => true,
             };

@@ -30,6 +30,15 @@ pub mod kind {
     pub const SOCK: u32 = 8;
     /// `struct sockaddr *`, in kernel or user memory.
     pub const SOCKADDR: u32 = 9;
+    /// 64 bits, signed.
+    pub const INT64: u32 = 10;
+
+    /// Whether it is a number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_number(kind: u32) -> bool {
+        matches!(kind, INT | UINT32 | SIZE | INT64)
+    }
 }
 
 /// Where an argument comes from: [`ArgPlan::source`].
@@ -64,7 +73,7 @@ pub struct ArgPlan {
     pub source: u32,
     /// Which argument, or where in the record.
     pub index: u32,
-    /// Width of a tracepoint's field in bytes.
+    /// Width of a tracepoint's field in bytes; of an argument, where it has less than its kind: 1 or 2.
     pub size: u32,
     /// [`flag`].
     pub flags: u32,

@@ -112,7 +112,11 @@ impl<S: Source> Happening<S> {
                 (flag::SIGNED, 2) => i64::from(raw as i16) as u64,
                 _ => i64::from(raw as i32) as u64,
             },
-            kind::UINT32 => raw & 0xffff_ffff,
+            kind::UINT32 => match arg!(arg, size) {
+                1 => raw & 0xff,
+                2 => raw & 0xffff,
+                _ => raw & 0xffff_ffff,
+            },
             _ => raw,
         };
         if let Some(place) = self.put(arg, arg_status::READ, 8) {
@@ -192,7 +196,7 @@ impl<S: Source> Happening<S> {
             // Whether it could be read is in what is put down.
             match arg!(arg, kind) {
                 kind::NONE => {}
-                kind::INT | kind::UINT32 | kind::SIZE => drop(self.read_number(arg)),
+                number if kind::is_number(number) => drop(self.read_number(arg)),
                 kind::SOCK | kind::SOCKADDR => drop(self.read_socket(arg).is_ok()),
                 _ => drop(self.put(arg, arg_status::NOT_READ, 0)),
             }

@@ -203,7 +203,7 @@ fn arg(reader: &mut Reader<'_>) -> Result<Arg, DecodeError> {
         arg_status::UNREADABLE => Value::Unreadable,
         arg_status::NOT_READ => Value::NotRead,
         status => match u32::from(header.kind) {
-            kind::INT => Value::Int(number()?.cast_signed()),
+            kind::INT | kind::INT64 => Value::Int(number()?.cast_signed()),
             kind::UINT32 | kind::SIZE => Value::Unsigned(number()?),
             kind::SOCK | kind::SOCKADDR => {
                 Value::Socket(SocketData::read_from_prefix(data).map_err(|_| DecodeError::Short)?.0)

@@ -6,7 +6,7 @@ mod syscall;
 use stockade_enforcer_common::plan::{ArgPlan, flag, kind, source};
 use stockade_policy::NodeFacts;
 use stockade_policy::facts::BtfParam;
-use stockade_policy::ir::{ArgType, Hook, HookPoint, Strength};
+use stockade_policy::ir::{ArgType, Class, Hook, HookPoint, Strength};
 
 use crate::btf::KernelBtf;
 use crate::instance::Attach;
@@ -189,25 +189,35 @@ fn raw_tracepoint(subsystem: &str, event: &str, hook: &Hook, node: Node<'_>) -> 
 
 /// How an argument is read whose type nobody describes.
 fn untyped(ty: ArgType, index: u32) -> Result<ArgPlan, NoPlace> {
-    Ok(ArgPlan {
-        kind: kind_of(ty).ok_or_else(|| not_read(ty))?,
-        source: source::ARGUMENT,
-        index,
-        ..ArgPlan::default()
-    })
+    let (size, flags) = match ty {
+        ArgType::Int8 => (1, flag::SIGNED),
+        ArgType::Int16 => (2, flag::SIGNED),
+        ArgType::Uint8 => (1, 0),
+        ArgType::Uint16 => (2, 0),
+        ArgType::Socket => (0, flag::SOCKET),
+        _ => (0, 0),
+    };
+    let kind = kind_of(ty).ok_or_else(|| not_read(ty))?;
+    Ok(ArgPlan { kind, source: source::ARGUMENT, index, size, flags, ..ArgPlan::default() })
+}
+
+/// Whether it is a number of its own width, sign or no sign.
+const fn is_number(ty: ArgType) -> bool {
+    matches!(ty.class(), Class::Number { .. })
 }
 
 /// How the kernel side reads a type, if it can.
 fn kind_of(ty: ArgType) -> Option<u32> {
     Some(match ty {
-        ArgType::Int => kind::INT,
-        ArgType::Uint32 => kind::UINT32,
+        ArgType::Int8 | ArgType::Int16 | ArgType::Int | ArgType::BpfCmd => kind::INT,
+        ArgType::Uint8 | ArgType::Uint16 | ArgType::Uint32 => kind::UINT32,
+        ArgType::Int64 => kind::INT64,
         ArgType::SizeT => kind::SIZE,
         ArgType::String => kind::STRING,
         ArgType::File => kind::FILE,
         ArgType::Path => kind::PATH,
         ArgType::LinuxBinprm => kind::BINPRM,
-        ArgType::Sock => kind::SOCK,
+        ArgType::Sock | ArgType::Socket => kind::SOCK,
         ArgType::Sockaddr => kind::SOCKADDR,
         ArgType::Nop => kind::NONE,
         _ => return None,
@@ -226,6 +236,7 @@ fn pointer_to(ty: ArgType) -> Option<&'static str> {
         ArgType::Path => Some("struct path *"),
         ArgType::LinuxBinprm => Some("struct linux_binprm *"),
         ArgType::Sock => Some("struct sock *"),
+        ArgType::Socket => Some("struct socket *"),
         ArgType::Sockaddr => Some("struct sockaddr *"),
         _ => None,
     }
@@ -301,7 +312,9 @@ impl Field {
             ..ArgPlan::default()
         };
         let fits = match ty {
-            ArgType::Int | ArgType::Uint32 | ArgType::SizeT => !located && matches!(self.size, 1 | 2 | 4 | 8),
+            ArgType::Int8 | ArgType::Uint8 => !located && self.size == 1,
+            ArgType::Int16 | ArgType::Uint16 => !located && self.size == 2,
+            _ if is_number(ty) => !located && matches!(self.size, 1 | 2 | 4 | 8),
             ArgType::Nop => true,
             ArgType::String => located || (self.ty.contains("char") && self.ty.ends_with('*')),
             _ => !located && self.ty.ends_with('*') && self.size == 8,
@@ -349,6 +362,19 @@ mod tests {
         assert_eq!(field.plan(ArgType::Int).unwrap().flags, flag::SIGNED);
         assert!(matches!(field.plan(ArgType::String), Err(NoPlace::Argument(_))));
         assert_eq!(Field::parse("print fmt: \"x\""), None);
+    }
+
+    #[test]
+    fn numbers_have_the_width_that_the_policy_says() {
+        let parameter = vec![BtfParam { name: "x".into(), ty: "int".into() }];
+        let of = |ty| argument(ty, 0, &parameter, "f").map(|plan| (plan.kind, plan.size, plan.flags));
+        assert_eq!(of(ArgType::Int8).unwrap(), (kind::INT, 1, flag::SIGNED));
+        assert_eq!(of(ArgType::Uint16).unwrap(), (kind::UINT32, 2, 0));
+        assert_eq!(of(ArgType::Int64).unwrap(), (kind::INT64, 0, 0));
+        let field = Field::parse("\tfield:short x;\toffset:8;\tsize:2;\tsigned:1;").unwrap();
+        assert_eq!(field.plan(ArgType::Int16).unwrap().flags, flag::SIGNED);
+        assert_eq!(field.plan(ArgType::Int64).unwrap().kind, kind::INT64);
+        assert!(field.plan(ArgType::Int8).is_err(), "half of it is not read for the whole");
     }
 
     #[test]

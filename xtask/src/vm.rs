@@ -68,7 +68,7 @@ struct Boot {
     #[arg(long, default_value_t = 2)]
     smp: u32,
     /// Megabytes of memory of the guest.
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, default_value_t = 2048)]
     memory: u32,
     /// More kernel arguments, such as preempt=full.
     #[arg(long, default_value = "", allow_hyphen_values = true)]
@@ -118,7 +118,7 @@ const NOT_YET: &[&str] = &[];
 pub(crate) fn test_on_all() -> Result<Vec<Verdict>> {
     let machine = Machine {
         cpus: 2,
-        memory: 1024,
+        memory: 2048,
         // The strictest setting: a program can be preempted anywhere. The cluster's nodes run their kernels' default.
         append: "preempt=full".to_owned(),
         variables: Vec::new(),

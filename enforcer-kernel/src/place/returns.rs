@@ -3,10 +3,10 @@
 //! It reports when the function returns, where its arguments are still known, and acts where the operation begins: an
 //! operation that has returned can no longer be refused. So a hook that acts has two places.
 
-use stockade_enforcer_common::plan::{ArgPlan, source};
-use stockade_policy::ir::{Hook, HookPoint, Strength};
+use stockade_enforcer_common::plan::ArgPlan;
+use stockade_policy::ir::{ArgType, Hook, HookPoint, Strength};
 
-use super::{NoPlace, Node, Part, Placed, argument, entry, kind_of, not_read, syscall};
+use super::{NoPlace, Node, Part, Placed, argument, entry, syscall, untyped};
 use crate::instance::Attach;
 
 /// Finds the places.
@@ -50,11 +50,5 @@ fn returned(hook: &Hook, function: &str, node: Node<'_>) -> Result<ArgPlan, NoPl
         return Err(NoPlace::Argument(format!("`{function}` returns nothing on this kernel")));
     }
     let parameters = node.btf.function(function).unwrap_or_default().len();
-    let ty = hook.returns.unwrap_or(stockade_policy::ir::ArgType::Nop);
-    Ok(ArgPlan {
-        kind: kind_of(ty).ok_or_else(|| not_read(ty))?,
-        source: source::ARGUMENT,
-        index: u32::try_from(parameters).unwrap_or(u32::MAX),
-        ..ArgPlan::default()
-    })
+    untyped(hook.returns.unwrap_or(ArgType::Nop), u32::try_from(parameters).unwrap_or(u32::MAX))
 }

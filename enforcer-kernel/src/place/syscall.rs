@@ -3,10 +3,10 @@
 //! Each way in has an entry of its own. A policy that names no ABI means the kernel's own; a call through the 32-bit way is
 //! another entry (`i386/sys_openat`), which is said where the strength is.
 
-use stockade_enforcer_common::plan::{ArgPlan, flag, source};
+use stockade_enforcer_common::plan::{ArgPlan, flag};
 use stockade_policy::ir::{Arg, ArgType, Hook, Strength};
 
-use super::{NoPlace, Node, Placed, kind_of, not_read, perf_events, spelling};
+use super::{NoPlace, Node, Placed, is_number, perf_events, spelling, untyped};
 use crate::instance::Attach;
 
 /// Where x86-64's `pt_regs` has the arguments of a system call: rdi, rsi, rdx, r10, r8, r9.
@@ -61,14 +61,14 @@ fn argument(arg: &Arg, call: &str, registers: &[u32; 6]) -> Result<ArgPlan, NoPl
     let register = registers.get(arg.index as usize).ok_or_else(|| {
         NoPlace::Argument(format!("a system call has at most 6 arguments, `{call}` none at {}", arg.index))
     })?;
-    let kind = kind_of(arg.ty).ok_or_else(|| not_read(arg.ty))?;
+    let plan = untyped(arg.ty, 0)?;
     let flags = match arg.ty {
-        ArgType::Int | ArgType::Uint32 | ArgType::SizeT | ArgType::Nop => 0,
         ArgType::String | ArgType::Sockaddr => flag::USER,
+        ty if is_number(ty) || ty == ArgType::Nop => plan.flags,
         _ => {
             let ty = spelling(arg.ty);
             return Err(NoPlace::Argument(format!("`{call}` is called by a process, which has no {ty} to hand over")));
         }
     };
-    Ok(ArgPlan { kind, source: source::ARGUMENT, index: 0, size: 0, flags, depth: 1, chain: [*register, 0, 0, 0] })
+    Ok(ArgPlan { flags, depth: 1, chain: [*register, 0, 0, 0], ..plan })
 }

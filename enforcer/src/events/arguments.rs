@@ -21,6 +21,7 @@ pub fn argument(wanted: &RuleArg, read: &[Arg]) -> Json {
     let mut described = match value {
         None | Some(Value::NotRead) => json!({"error_arg": {"message": "not needed for the decision and not read"}}),
         Some(Value::Unreadable) => json!({"error_arg": {"message": "could not be read"}}),
+        Some(Value::Int(number)) if wanted.ty == "int64" => json!({"long_arg": number.to_string()}),
         Some(Value::Int(number)) => json!({"int_arg": number}),
         // As protojson writes 64 bits: a JSON number loses digits in JavaScript.
         Some(Value::Unsigned(number)) if wanted.ty == "size_t" => json!({"size_arg": number.to_string()}),
