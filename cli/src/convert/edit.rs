@@ -105,9 +105,10 @@ impl Editor<'_> {
         if !place.is_empty() {
             return Ok(Change { place, text });
         }
-        // `key:` with nothing behind it.
-        let colon = self.text.get(..place.start).is_some_and(|before| before.ends_with([':', '-']));
-        if colon { Ok(Change { place, text: format!(" {text}") }) } else { Err(NOT_WRITTEN) }
+        // `key:` with nothing behind it, which for the parser is before the colon; or a dash.
+        let end = removal::behind_colon(self.text, place.start);
+        let written = self.text.get(..end).is_some_and(|before| before.ends_with([':', '-']));
+        if written { Ok(Change { place: end..end, text: format!(" {text}") }) } else { Err(NOT_WRITTEN) }
     }
 
     /// A string of several lines, with the sign before them.

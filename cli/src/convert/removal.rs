@@ -18,7 +18,7 @@ pub(super) fn removals(
     parent: &Node,
     gone: &BTreeSet<usize>,
 ) -> Result<Vec<Change>, Why> {
-    let (flow, parts) = parts(parent)?;
+    let (flow, parts) = parts(text, parent)?;
     let Some(kept) = (0..parts.len()).rfind(|index| !gone.contains(index)) else { return Err(LAST) };
     let remover = Remover { text, comments, parts: &parts };
     if flow {
@@ -34,14 +34,26 @@ pub(super) fn removals(
 }
 
 /// From where to where each part is written, without what separates it from the next.
-fn parts(parent: &Node) -> Result<(bool, Vec<Range<usize>>), Why> {
+fn parts(text: &str, parent: &Node) -> Result<(bool, Vec<Range<usize>>), Why> {
     match &parent.kind {
         Kind::List { flow, items } => Ok((*flow, items.iter().map(|item| item.start..item.place.end).collect())),
         Kind::Fields { flow, fields } => {
-            Ok((*flow, fields.iter().map(|(key, value)| key.start..value.place.end.max(key.place.end)).collect()))
+            Ok((*flow, fields.iter().map(|(key, value)| key.start..end_of(text, value)).collect()))
         }
         _ => Err(LAST),
     }
+}
+
+/// Where a field's value ends; one that is not there, behind the colon.
+fn end_of(text: &str, value: &Node) -> usize {
+    if value.place.is_empty() { behind_colon(text, value.place.end) } else { value.place.end }
+}
+
+/// Where the colon ends that follows `at`, if one does.
+pub(super) fn behind_colon(text: &str, at: usize) -> usize {
+    let rest = text.get(at..).unwrap_or_default();
+    let colon = rest.trim_start_matches(' ');
+    if colon.starts_with(':') { at + rest.len() - colon.len() + 1 } else { at }
 }
 
 struct Remover<'t> {
@@ -109,12 +121,23 @@ impl Remover<'_> {
             (leading.checked_sub(1).and_then(|last| self.parts.get(last)), self.parts.get(leading))
         {
             let through = first.start..next.start;
-            changes.push(removed(if self.has_comment(&through) { first.start..last.end } else { through }));
+            changes.push(removed(if self.has_comment(&through) {
+                self.up_to_comment(first.start..last.end)
+            } else {
+                through
+            }));
         }
         for part in gone.iter().filter(|index| **index >= leading).filter_map(|index| self.parts.get(*index)) {
             changes.push(removed(line_start(self.text, part.start)..line_end(self.text, part.end)));
         }
         Ok(changes)
+    }
+
+    /// What goes before a comment that stays; with nothing else on the line, the space before it goes too.
+    fn up_to_comment(&self, place: Range<usize>) -> Range<usize> {
+        let rest = self.text.get(place.end..line_end(self.text, place.end)).unwrap_or_default();
+        let before = self.text.get(..place.start).unwrap_or_default();
+        if rest.trim().is_empty() { before.trim_end_matches(' ').len()..place.end } else { place }
     }
 
     fn has_comment(&self, place: &Range<usize>) -> bool {

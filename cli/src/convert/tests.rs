@@ -117,6 +117,32 @@ fn what_is_not_rewritten_stays_byte_for_byte() {
     }
 }
 
+#[test]
+fn places_that_are_hard_to_find_are_found() {
+    let head = "apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata: {name: edge}\nspec:\n  kprobes:\n";
+    for (before, after) in [
+        // A field with nothing behind it.
+        ("  - syscall:\n    call: tcp_connect\n", "  - syscall: false\n    call: tcp_connect\n"),
+        // The first field of an element, with a comment behind it.
+        (
+            "  - call: tcp_connect\n    syscall: false\n    args:\n    - maxData: true\n      # which\n      index: 0\n      type: sock\n",
+            "  - call: tcp_connect\n    syscall: false\n    args:\n    -\n      # which\n      index: 0\n      type: sock\n",
+        ),
+        // And without one.
+        (
+            "  - call: tcp_connect\n    syscall: false\n    args:\n    - maxData: true\n      index: 0\n      type: sock\n",
+            "  - call: tcp_connect\n    syscall: false\n    args:\n    - index: 0\n      type: sock\n",
+        ),
+        // A dash on a line of its own.
+        (
+            "  - call: tcp_connect\n    syscall: false\n    selectors:\n    - matchPIDs:\n      -\n        # which\n        values: !!seq\n        - 1\n\n        - 0   # none\n        operator: In\n",
+            "  - call: tcp_connect\n    syscall: false\n    selectors:\n    - matchPIDs:\n      -\n        # which\n        values: !!seq\n        - 1\n\n        operator: In\n        followForks: false\n",
+        ),
+    ] {
+        assert_eq!(convert(&format!("{head}{before}"), &all_chosen()).body, format!("{head}{after}"));
+    }
+}
+
 /// What people, and other programs, put into YAML.
 const PIECES: [&str; 28] = [
     "&a ",
