@@ -71,6 +71,15 @@ fn options() -> Options {
         // As kubectl reads them: 0755 is an octal number, yes is true.
         legacy_octal_numbers: true,
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        // Enough for every document that the validator would look at, and little enough that a few lines of aliases cannot
+        // fill the memory.
+        budget: serde_saphyr::budget! {
+            max_nodes: 250_000,
+            max_total_scalar_bytes: 4 << 20,
+            max_recorded_anchor_events: 200_000,
+            max_recorded_anchor_bytes: 4 << 20,
+        },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 100_000 },
         with_snippet: false,
     }
 }

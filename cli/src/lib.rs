@@ -11,6 +11,7 @@ mod diff;
 mod document;
 mod event;
 mod explain;
+mod lines;
 mod lint;
 mod man;
 mod policies;

@@ -1,5 +1,6 @@
 //! YAML with the place of every key and value, so that a fault's field path leads back to what was written.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
@@ -65,9 +66,10 @@ impl Tree {
                 }
             }
             Kind::Fields(fields) => {
-                for (index, (key, tree)) in fields.iter().enumerate() {
+                let mut seen = HashSet::new();
+                for (key, tree) in fields {
                     let below = if path.is_empty() { key.name.clone() } else { format!("{path}.{}", key.name) };
-                    if fields.iter().take(index).any(|(earlier, _)| earlier.name == key.name) {
+                    if !seen.insert(key.name.as_str()) {
                         found.push((below.clone(), key.place.clone()));
                     }
                     tree.collect_repeated(&below, found);
@@ -215,6 +217,7 @@ impl<'de> Visitor<'de> for KindVisitor {
         while let Some(item) = access.next_element()? {
             items.push(item);
         }
+        items.shrink_to_fit();
         Ok(Kind::List(items))
     }
 
@@ -224,6 +227,8 @@ impl<'de> Visitor<'de> for KindVisitor {
             let place = place(&key);
             fields.push((Key { name: key.value, place }, access.next_value()?));
         }
+        // Most objects of a large document have one or two fields, and room for four would be made.
+        fields.shrink_to_fit();
         Ok(Kind::Fields(fields))
     }
 }

@@ -18,7 +18,7 @@ pub mod words;
 pub use names::PolicyKind;
 pub use node_policy_state::{NodeFactsStatus, NodePolicyState, NodePolicyStateStatus, PolicyEntry};
 #[cfg(feature = "offline")]
-pub use offline::{SchemaFault, schema_faults};
+pub use offline::{SchemaFault, schema_faults, schema_faults_in};
 pub use policy_status::{NodeCounts, PolicyStatus};
 pub use schema::Crd;
 pub use spec::TracingPolicySpec;

@@ -14,6 +14,8 @@ use serde_json::{Map, Value, json};
 use crate::names::{self, PolicyKind};
 use crate::schema::policy_schema_of;
 
+/// How many errors are looked at: nobody reads more at once.
+const MAX_ERRORS: usize = 1000;
 const MISTYPED: &str = "FieldValueTypeInvalid";
 
 /// One thing that the API server would refuse before any webhook is asked.
@@ -32,12 +34,18 @@ pub struct SchemaFault {
 /// What the schema of the policy's kind refuses, sorted by path. Empty for objects of other kinds.
 #[must_use]
 pub fn schema_faults(object: &Value) -> Vec<SchemaFault> {
-    let Some(kind) = kind_of(object) else { return Vec::new() };
-    let mut object = object.clone();
+    if kind_of(object).is_none() { Vec::new() } else { schema_faults_in(object.clone()) }
+}
+
+/// The same for an object that nobody needs any more: a large one is not copied.
+#[must_use]
+pub fn schema_faults_in(mut object: Value) -> Vec<SchemaFault> {
+    let Some(kind) = kind_of(&object) else { return Vec::new() };
     as_the_server_reads(&mut object, policy_schema_of(kind));
     let mut faults: Vec<_> = match validator(kind) {
         Ok(validator) => {
-            validator.iter_errors(&object).flat_map(|error| explain(&error, policy_schema_of(kind))).collect()
+            let errors = validator.iter_errors(&object).take(MAX_ERRORS);
+            errors.flat_map(|error| explain(&error, policy_schema_of(kind))).collect()
         }
         Err(reason) => vec![SchemaFault {
             path: String::new(),

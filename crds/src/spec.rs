@@ -60,13 +60,15 @@ pub struct TracingPolicySpec {
     /// Where the action NotifyEnforcer takes effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enforcers: Option<Vec<EnforcerSpec>>,
-    /// Named lists of functions or system calls, referred to as list:NAME.
+    /// Named lists of functions or system calls, referred to as list:NAME. Written out where they are referred to, they
+    /// and macros may have 131072 values together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lists: Option<Vec<ListSpec>>,
     /// Tunables of this policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<Vec<OptionSpec>>,
-    /// Named pieces of selectors, which selectors refer to in their field macros.
+    /// Named pieces of selectors, which selectors refer to in their field macros. Written out where they are referred to,
+    /// they and lists may have 131072 values together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selectors_macros: Option<BTreeMap<String, KProbeSelector>>,
     /// Which pods: by their labels and k8s:io.kubernetes.pod.namespace.

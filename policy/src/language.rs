@@ -1,6 +1,7 @@
 //! The words of the language and what they go with: which operator has a meaning on which type, what can be hooked, and what
 //! older documents say. Validation, the documentation and the commands all read these tables.
 
+pub mod limits;
 mod operators;
 mod syscalls;
 

@@ -63,9 +63,9 @@ pub struct Judgement {
 /// Every fault of an object, however many there are: for those who correct them, not for those who read them.
 #[must_use]
 pub fn all_faults(object: &Value) -> Vec<Fault> {
-    let mut report = Report::default();
+    let mut report = Report::of(usize::MAX);
     document::judge(object, &mut report);
-    report.finish_with(usize::MAX).faults
+    report.finish().faults
 }
 
 /// Judges a whole object (`apiVersion`, `kind`, `metadata`, `spec`), whatever it is: never panics.
@@ -75,6 +75,6 @@ pub fn judge(object: &Value) -> Judgement {
     let policy = document::judge(object, &mut report);
     let Findings { faults, warnings, means_something } = report.finish();
     let meaning = policy.filter(|_| means_something);
-    let policy = meaning.clone().filter(|_| faults.is_empty());
+    let policy = meaning.as_ref().filter(|_| faults.is_empty()).cloned();
     Judgement { faults, warnings, policy, meaning }
 }

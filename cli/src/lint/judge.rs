@@ -3,20 +3,26 @@
 use std::ops::Range;
 
 use serde_json::Value;
-use stockade_crds::{SchemaFault, schema_faults};
+use stockade_crds::{SchemaFault, schema_faults_in};
 use stockade_policy::{Fault, judge, node_warnings};
 
 use super::report::{Entry, Finding, Report};
 use crate::cluster::Nodes;
 use crate::document::{Document, documents};
-use crate::snippet::line_and_column;
+use crate::lines::Lines;
 use crate::source::Source;
 use crate::tree::Tree;
 
+/// How many repeated keys of a document are shown before they are only counted.
+const MAX_REPEATED: usize = 100;
+/// With these faults the judgement is about a part of the document, or not about its parts at all.
+const CUT: [&str; 2] = ["TooManyFaults", "DocumentTooLarge"];
+
 /// Judges every policy in `source`, the `index`th of the run; with what `nodes` can do, if a cluster is asked.
 pub(crate) fn judge_source(source: &Source, index: usize, nodes: Option<&Nodes>, report: &mut Report) {
+    let lines = Lines::of(&source.text);
     for document in documents(&source.text) {
-        let reader = Reader { source, index, nodes, start: document.start };
+        let reader = Reader { source, lines: &lines, index, nodes, start: document.start };
         reader.document(&document, report);
     }
 }
@@ -35,6 +41,7 @@ pub(crate) enum Nature {
 
 struct Reader<'a> {
     source: &'a Source,
+    lines: &'a Lines<'a>,
     index: usize,
     nodes: Option<&'a Nodes>,
     /// Where the document begins in the source.
@@ -56,7 +63,7 @@ impl Reader<'_> {
     fn object(&self, tree: &Tree, report: &mut Report) {
         let value = tree.to_value();
         match nature(&value) {
-            Nature::Policy => report.entries.push(self.policy(tree, &value)),
+            Nature::Policy => report.entries.push(self.policy(tree, value)),
             Nature::Other => report.skipped += 1,
             Nature::List => tree.elements_of("items").iter().for_each(|item| self.object(item, report)),
             Nature::Nothing if self.source.found => report.skipped += 1,
@@ -72,24 +79,31 @@ impl Reader<'_> {
         }
     }
 
-    fn policy(&self, tree: &Tree, value: &Value) -> Entry {
-        let judgement = judge(value);
-        let mut faults: Vec<_> = judgement.faults.into_iter().map(|f| self.found(f, tree)).collect();
-        // What both find is said once, in the words of the one that knows more.
-        let also = schema_faults(value).into_iter().map(from_schema).map(|f| self.found(f, tree));
-        let also: Vec<_> = also.filter(|f| faults.iter().all(|known| known.path != f.path)).collect();
-        faults.extend(also);
-        faults.extend(tree.repeated_keys().into_iter().map(|(path, place)| self.repeated(path, place)));
+    fn policy(&self, tree: &Tree, value: Value) -> Entry {
+        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let (kind, namespace) = (text("/kind"), text("/metadata/namespace"));
+        let name = text("/metadata/name").or_else(|| text("/metadata/generateName"));
+        let judgement = judge(&value);
+        // What both find is said once, in the words of the one that knows more. Where it has more to say than is shown, the
+        // schema has nothing to add yet.
+        let judged = &judgement.faults;
+        let schema = if judged.iter().any(|f| CUT.contains(&f.code)) { Vec::new() } else { schema_faults_in(value) };
+        let also = schema.into_iter().map(from_schema).filter(|f| judged.iter().all(|known| known.path != f.path));
+        let mut faults: Vec<_> = also.map(|f| self.found(f, tree)).collect();
+        faults.extend(judgement.faults.into_iter().map(|f| self.found(f, tree)));
+        let repeated = tree.repeated_keys();
+        let more = repeated.len().saturating_sub(MAX_REPEATED);
+        faults.extend(repeated.into_iter().take(MAX_REPEATED).map(|(path, place)| self.repeated(path, place)));
         faults.sort_by_key(|f| (f.line, f.column));
+        faults.extend((more > 0).then(|| self.more_repeated(more)));
         let of_nodes = judgement.policy.iter().zip(self.nodes);
         let of_nodes = of_nodes.flat_map(|(policy, nodes)| node_warnings(&nodes.about(policy), &nodes.facts));
         let warnings = judgement.warnings.into_iter().chain(of_nodes).map(|f| self.found(f, tree)).collect();
-        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         Entry {
             file: self.source.name.clone(),
-            kind: text("/kind"),
-            namespace: text("/metadata/namespace"),
-            name: text("/metadata/name").or_else(|| text("/metadata/generateName")),
+            kind,
+            namespace,
+            name,
             accepted: faults.is_empty(),
             faults,
             warnings,
@@ -108,6 +122,16 @@ impl Reader<'_> {
         self.finding(fault, place)
     }
 
+    fn more_repeated(&self, more: usize) -> Finding {
+        let fault = Fault {
+            path: "spec".into(),
+            code: "DuplicateKey",
+            message: format!("{more} more fields are written twice"),
+            help: "remove them too".into(),
+        };
+        self.finding(fault, 0..0)
+    }
+
     fn unjudged(&self, why: Finding, report: &mut Report) {
         report.entries.push(Entry::unjudged(self.source.name.clone(), Some(self.index), why));
     }
@@ -123,7 +147,7 @@ impl Reader<'_> {
     /// `place` is in bytes of the document.
     fn finding(&self, fault: Fault, place: Range<usize>) -> Finding {
         let place = self.start + place.start..self.start + place.end;
-        let (line, column) = line_and_column(&self.source.text, place.start);
+        let (line, column) = self.lines.at(place.start);
         let Fault { path, code, message, help } = fault;
         Finding { path, code, message, help, line, column, place }
     }

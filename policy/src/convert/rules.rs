@@ -132,6 +132,7 @@ pub const ALL: &[Rule] = &[
         "a text that is too long is cut where Tetragon cuts it, which is what its events have; a short one is left",
         spelling::text_length,
     ),
+    leaves(codes::TEXT_NUL, "what the text was to say after the NUL is not known"),
     leaves(codes::UNSUPPORTED, "it says one thing already, which a later release will do"),
     rewrites(
         codes::OBSOLETE,

@@ -132,6 +132,12 @@ codes! {
         wrong: "`message: \"!\"`",
         right: "2 to 256 bytes",
     }
+    Fault TEXT_NUL "TextNul" {
+        when: "a message, tag or label has a NUL in it",
+        why: "Most programs that read events end a text there, and alerts that match the rest would miss it.",
+        wrong: "`message: \"a\\0b\"`",
+        right: "the text without it",
+    }
     Fault UNSUPPORTED "Unsupported" {
         when: "something is in the language, and this release does not carry it out",
         why: "It is in the language and says one thing, but no program of this release does it; ignoring it would weaken the policy.",

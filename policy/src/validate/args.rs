@@ -7,7 +7,7 @@ use super::macros::Merged;
 use super::node::Node;
 use super::ports;
 use super::report::Report;
-use super::selector::{MAX_ENTRIES, Place};
+use super::selector::Place;
 use super::spec::Surroundings;
 use super::strings::{self, Kind};
 use super::well_known::{self, Unset};
@@ -15,6 +15,7 @@ use super::{addresses, expression, numbers, together};
 use crate::engine::{Feature, TestKind};
 use crate::fault::codes;
 use crate::ir::{Arg, ArgFilter, ArgTest, ArgType, Class, PortRange, Reading, StringCompare};
+use crate::language::limits::MAX_ENTRIES;
 use crate::language::{self, OPERATORS, Operator, Side, Subject};
 
 pub(super) const AF_UNIX: u16 = 1;

@@ -10,15 +10,8 @@ use super::well_known::{self, Lookup};
 use crate::engine::Feature;
 use crate::fault::codes;
 use crate::ir::{Arg, ArgType, Class, HookPoint, Reading, Returned, Size, SockAction, Source, Step};
+use crate::language::limits::{MAX_ARG_INDEX, MAX_ARGS, MAX_FIELD, MAX_STEPS};
 
-/// How many arguments one hook can read.
-pub(super) const MAX_ARGS: usize = stockade_enforcer_common::plan::MAX_ARGS;
-/// The highest index of an argument that can be read: what registers carry.
-pub(super) const MAX_ARG_INDEX: u32 = 5;
-/// The highest field number of a tracepoint.
-pub(super) const MAX_FIELD: u32 = 31;
-/// How many steps `resolve` can have.
-pub(super) const MAX_STEPS: usize = 10;
 /// The highest `sizeArgIndex`.
 const MAX_SIZE_ARG: u32 = 15;
 
@@ -190,7 +183,13 @@ fn steps(arg: &Node<'_>, report: &mut Report) -> Vec<Step> {
     if text.is_empty() || is_register(text) {
         return Vec::new();
     }
-    let mut steps = Vec::new();
+    let (mut steps, mut count) = (Vec::new(), 0_usize);
+    let mut add = |step: Step| {
+        count += 1;
+        if count <= MAX_STEPS {
+            steps.push(step);
+        }
+    };
     let mut good = true;
     for part in text.split('.') {
         let (name, elements) = part.split_once('[').map_or((part, None), |(name, rest)| (name, Some(rest)));
@@ -199,11 +198,11 @@ fn steps(arg: &Node<'_>, report: &mut Report) -> Vec<Step> {
         // `[3]` alone is an element of what the argument points to.
         good &= is_name && (!name.is_empty() || elements.is_some());
         if !name.is_empty() {
-            steps.push(Step::Field(name.to_owned()));
+            add(Step::Field(name.to_owned()));
         }
         for element in elements.into_iter().flat_map(|rest| rest.split('[')) {
             match element.strip_suffix(']').and_then(|number| number.parse().ok()) {
-                Some(number) => steps.push(Step::Element(number)),
+                Some(number) => add(Step::Element(number)),
                 None => good = false,
             }
         }
@@ -216,8 +215,8 @@ fn steps(arg: &Node<'_>, report: &mut Report) -> Vec<Step> {
             what,
             "write a path such as mm.owner.pid or a.b[3].c",
         );
-    } else if steps.len() > MAX_STEPS {
-        let what = format!("it has {} steps, and at most {MAX_STEPS} can be followed", steps.len());
+    } else if count > MAX_STEPS {
+        let what = format!("it has {count} steps, and at most {MAX_STEPS} can be followed");
         report.fault(arg.path_of("resolve"), codes::RESOLVE_INVALID, what, "begin nearer to what is read");
     }
     steps

@@ -5,54 +5,82 @@ use std::collections::BTreeSet;
 use super::macros::Merged;
 use super::node::Node;
 use super::report::Report;
-use super::selector::MAX_ENTRIES;
 use super::strings::{self, Kind};
 use crate::engine::Feature;
 use crate::fault::codes;
 use crate::ir::{BinaryFilter, StringCompare};
+use crate::language::limits::MAX_ENTRIES;
 
 /// What an engine may not have.
 const FOLLOWED_PARTS: &str = "followChildren with Prefix or Postfix";
 
-pub(super) fn read(selector: &Merged<'_>, field: &str, report: &mut Report) -> Vec<BinaryFilter> {
+/// The filters on the process's executable, and those on its parent's.
+pub(super) fn read(selector: &Merged<'_>, report: &mut Report) -> (Vec<BinaryFilter>, Vec<BinaryFilter>) {
+    let own = read_list(selector, "matchBinaries", report);
+    let parent = read_list(selector, "matchParentBinaries", report);
+    let mut never = |field: &str, what: Option<String>| {
+        if let Some(what) = what {
+            let what = format!("no executable satisfies all entries: {what}");
+            report.fault(selector.path_of(field), codes::FILTER_NEVER, what, "remove one of them");
+        }
+    };
+    never("matchBinaries", own_never(&own, &parent));
+    never("matchParentBinaries", parent_never(&own, &parent));
+    (own, parent)
+}
+
+fn read_list(selector: &Merged<'_>, field: &str, report: &mut Report) -> Vec<BinaryFilter> {
     let mut filters: Vec<BinaryFilter> =
         selector.list(field).iter().take(MAX_ENTRIES).filter_map(|node| read_one(node, report)).collect();
     filters.sort_unstable();
     filters.dedup();
-    let alone: Vec<_> = filters
-        .iter()
-        .filter(|filter| !filter.follow_children)
-        .map(|filter| strings::Test { compare: filter.compare, negated: filter.negated, values: &filter.values })
-        .collect();
-    let never = strings::never(&alone).or_else(|| children_never(&filters));
-    if let Some(what) = never {
-        let path = selector.path_of(field);
-        report.fault(
-            path,
-            codes::FILTER_NEVER,
-            format!("no executable satisfies all entries: {what}"),
-            "remove one of them",
-        );
-    }
     filters
 }
 
-/// A process that descends from one of these binaries, or is one, and neither descends from nor is one of the same.
-fn children_never(filters: &[BinaryFilter]) -> Option<String> {
-    let positive = filters.iter().filter(|filter| !filter.negated);
-    for left in positive {
-        let same = |right: &&BinaryFilter| {
-            right.negated
-                && right.compare == left.compare
-                && (right.follow_children || !left.follow_children)
-                && !left.values.is_empty()
-                && left.values.is_subset(&right.values)
-        };
-        if filters.iter().any(|right| same(&right)) {
-            return Some("what one entry selects, another excludes".into());
-        }
-    }
-    None
+/// Why no process satisfies `own`, whose parents satisfy `parent`.
+fn own_never(own: &[BinaryFilter], parent: &[BinaryFilter]) -> Option<String> {
+    let alone: Vec<_> = own.iter().filter(about_itself).collect();
+    never(&alone).or_else(|| {
+        own.iter().filter(demands_ancestor).find_map(|filter| {
+            // One that is demanded is the process itself, or above it, where nothing excludes it.
+            let itself = never(&[&alone[..], &[filter]].concat());
+            let above = never(&[&excluded_above(own)[..], &excluded_above(parent), &[filter]].concat());
+            itself.and(above)
+        })
+    })
+}
+
+/// Why no parent satisfies `parent`, of a process that satisfies `own`.
+fn parent_never(own: &[BinaryFilter], parent: &[BinaryFilter]) -> Option<String> {
+    let alone: Vec<_> = parent.iter().filter(about_itself).collect();
+    never(&[&alone[..], &excluded_above(own)].concat()).or_else(|| {
+        parent
+            .iter()
+            .filter(demands_ancestor)
+            .find_map(|filter| never(&[&excluded_above(own)[..], &excluded_above(parent), &[filter]].concat()))
+    })
+}
+
+/// Whether a filter says something about the process itself: with followChildren, one that excludes does.
+fn about_itself(filter: &&BinaryFilter) -> bool {
+    !filter.follow_children || filter.negated
+}
+
+fn demands_ancestor(filter: &&BinaryFilter) -> bool {
+    filter.follow_children && !filter.negated
+}
+
+/// What excludes a process whatever its place among the ancestors.
+fn excluded_above(filters: &[BinaryFilter]) -> Vec<&BinaryFilter> {
+    filters.iter().filter(|filter| filter.follow_children && filter.negated).collect()
+}
+
+fn never(filters: &[&BinaryFilter]) -> Option<String> {
+    let tests: Vec<_> = filters
+        .iter()
+        .map(|filter| strings::Test { compare: filter.compare, negated: filter.negated, values: &filter.values })
+        .collect();
+    strings::never(&tests)
 }
 
 fn read_one(node: &Node<'_>, report: &mut Report) -> Option<BinaryFilter> {

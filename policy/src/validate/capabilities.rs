@@ -5,10 +5,10 @@ use super::nearest;
 use super::node::Node;
 use super::report::Report;
 use super::schema::quoted;
-use super::selector::MAX_ENTRIES;
 use crate::fault::codes;
 use crate::ir::{Capabilities, CapabilityFilter, CapabilitySet};
 use crate::language::CAPABILITIES;
+use crate::language::limits::MAX_ENTRIES;
 
 pub(super) fn read(selector: &Merged<'_>, report: &mut Report) -> Vec<CapabilityFilter> {
     let entries = selector.list("matchCapabilities");

@@ -7,9 +7,9 @@ use super::macros::Merged;
 use super::namespaces::namespace;
 use super::node::Node;
 use super::report::Report;
-use super::selector::MAX_ENTRIES;
 use crate::fault::codes;
 use crate::ir::{CapabilityChange, Namespace, NamespaceChange};
+use crate::language::limits::MAX_ENTRIES;
 
 pub(super) fn namespaces(selector: &Merged<'_>, report: &mut Report) -> Vec<NamespaceChange> {
     let entries = selector.list("matchNamespaceChanges");

@@ -4,15 +4,13 @@ use std::io;
 
 use serde_json::Value;
 
-use super::node::Node;
+use super::node::{Node, in_path};
 use super::report::Report;
 use super::schema::quoted;
 use super::{fields, nearest, schema, spec};
 use crate::fault::codes;
 use crate::ir::{PolicyId, PolicyKind, ValidatedPolicy};
-
-/// How many bytes of compact JSON a document may have.
-pub(super) const MAX_DOCUMENT_BYTES: usize = 1 << 20;
+use crate::language::limits::MAX_DOCUMENT_BYTES;
 
 const API_VERSION: &str = "cilium.io/v1alpha1";
 const KINDS: [&str; 2] = ["TracingPolicy", "TracingPolicyNamespaced"];
@@ -70,7 +68,7 @@ fn kind(root: &Node<'_>, report: &mut Report) -> Option<PolicyKind> {
 fn unknown_top_level(root: &Node<'_>, report: &mut Report) {
     for (name, _) in root.entries().filter(|(name, _)| !TOP_LEVEL.contains(name)) {
         let what = format!("{} does not exist here", quoted(name));
-        report.fault(name, codes::UNKNOWN_FIELD, what, nearest::suggestion(name, &TOP_LEVEL, &TOP_LEVEL));
+        report.fault(in_path(name), codes::UNKNOWN_FIELD, what, nearest::suggestion(name, &TOP_LEVEL, &TOP_LEVEL));
     }
 }
 

@@ -22,21 +22,25 @@ pub(super) fn read(spec: &Node<'_>, lists: &Lists, report: &mut Report) -> BTree
         let what = format!("there are {} enforcers, and a policy has one", entries.len());
         report.fault(spec.path_of("enforcers"), codes::ENFORCER_INVALID, what, "list all calls in one of them");
     }
-    let mut calls = BTreeSet::new();
+    let (mut calls, mut referred) = (BTreeSet::new(), BTreeSet::new());
     for entry in &entries {
-        if entry.field("calls").is_some_and(|list| list.is_list()) && entry.list("calls").is_empty() {
+        if entry.field("calls").is_some_and(|list| list.is_list()) && entry.count("calls") == 0 {
             let what = "the enforcer has no calls";
             report.fault(entry.path_of("calls"), codes::VALUES_EMPTY, what, "list at least one system call");
         }
-        for value in entry.list("calls") {
-            calls.extend(call(&value, lists, report));
+        for value in entry.each("calls") {
+            calls.extend(call(&value, lists, &mut referred, report));
         }
     }
     calls
 }
 
-fn call(value: &Node<'_>, lists: &Lists, report: &mut Report) -> BTreeSet<String> {
+fn call(value: &Node<'_>, lists: &Lists, referred: &mut BTreeSet<String>, report: &mut Report) -> BTreeSet<String> {
     let Some(text) = value.text() else { return BTreeSet::new() };
+    // The same list once more adds nothing, and may be long.
+    if lists.refers(text) && !referred.insert(text.to_owned()) {
+        return BTreeSet::new();
+    }
     match lists.referred(text, value.path(), report) {
         None => {
             check(text, value.path(), report);
@@ -44,9 +48,9 @@ fn call(value: &Node<'_>, lists: &Lists, report: &mut Report) -> BTreeSet<String
         }
         Some(List::Functions(names)) => {
             names.iter().for_each(|name| check(name, value.path(), report));
-            names
+            names.clone()
         }
-        Some(List::Syscalls(calls)) => calls.into_iter().map(|(_, name)| format!("sys_{name}")).collect(),
+        Some(List::Syscalls(calls)) => calls.iter().map(|(_, name)| format!("sys_{name}")).collect(),
         Some(List::Generated(_)) => {
             let what = "an enforcer cannot wait at everything that the kernel has";
             report.fault(value.path(), codes::ENFORCER_INVALID, what, "list the system calls that are meant");
@@ -66,7 +70,7 @@ fn check(name: &str, path: &str, report: &mut Report) {
 
 /// An enforcer that nobody notifies does nothing, nor does a notification without one.
 pub(super) fn check_use(spec: &Node<'_>, readings: &[Reading], report: &mut Report) {
-    let has = !spec.list("enforcers").is_empty();
+    let has = spec.count("enforcers") != 0;
     let notified = readings.iter().any(|reading| reading.notifies);
     if has && !notified {
         let what = "no action is NotifyEnforcer, so the enforcer has nothing to do";

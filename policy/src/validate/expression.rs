@@ -6,7 +6,7 @@ use crate::fault::codes;
 use crate::ir::{Arg, Class, Compare, Expression, Operation, Width};
 
 /// How many bytes an expression can have, and how deep it can nest.
-const MAX_BYTES: usize = 4096;
+use crate::language::limits::MAX_EXPRESSION_BYTES as MAX_BYTES;
 const MAX_DEPTH: usize = 32;
 
 /// What a part of an expression is.

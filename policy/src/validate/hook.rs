@@ -1,22 +1,23 @@
 //! One entry of a list of hooks: where it attaches, what it reads, what it selects.
 
+use std::collections::BTreeSet;
+
 use super::arguments::{self, Context};
 use super::node::Node;
-use super::point;
+use super::point::{self, Points};
 use super::report::Report;
 use super::selector;
-use super::spec::{MAX_HOOKS, Surroundings};
+use super::spec::Surroundings;
 use super::well_known;
 use crate::engine::Feature;
 use crate::fault::codes;
 use crate::ir::{Hook, HookPoint, Selector, Strength};
+use crate::language::limits::{MAX_EXPRESSION_BYTES, TEXT_UNIT};
 
 /// How many bytes a message may have, and a tag.
 const MESSAGE_BYTES: (usize, usize) = (2, 256);
 const TAG_BYTES: (usize, usize) = (2, 128);
 const MAX_TAGS: usize = 16;
-/// How many values the hooks of one list may have together: those of its selectors, for each of its functions.
-const MAX_COPIES: usize = 1 << 17;
 
 /// Which list of the spec an entry is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +48,10 @@ impl Family {
 
 /// Hooks, and what the policy as a whole needs to know about them.
 pub(super) struct Reading {
-    /// One for each point that the entry names.
+    /// One for each point that the entry names, if there is room for them.
     pub(super) hooks: Vec<Hook>,
+    /// How many points it names.
+    pub(super) points: usize,
     pub(super) path: String,
     /// The strongest that all of them can be on any kernel.
     pub(super) reach: Strength,
@@ -65,12 +68,7 @@ pub(super) fn read(
     surroundings: &Surroundings<'_>,
     report: &mut Report,
 ) -> Reading {
-    let mut points = point::points(node, family, surroundings, report);
-    if points.len() > MAX_HOOKS {
-        let what = format!("the list has {} functions, and a policy can have {MAX_HOOKS} hooks", points.len());
-        report.fault(node.path_of("call"), codes::TOO_MANY, what, "split it into several policies");
-        points.truncate(1);
-    }
+    let Points { points, listed } = point::points(node, family, surroundings, report);
     let returns = node.flag_of("return").unwrap_or(false);
     let context = Context { family, points: &points, returns };
     let args = arguments::read(node, &context, report);
@@ -100,13 +98,9 @@ pub(super) fn read(
     };
     let reach = points.iter().map(well_known::reach).min().unwrap_or(Strength::Deny);
     let copies = points.len().saturating_mul(hook.selectors.iter().map(weight).sum::<usize>());
-    if points.len() > 1 && copies > MAX_COPIES {
-        let what = format!("{} functions with these selectors are more than can be represented", points.len());
-        report.fault(node.path_of("call"), codes::TOO_MANY, what, "split the list, or list fewer values");
-        return Reading { hooks: Vec::new(), path: node.path().to_owned(), reach, asks, notifies };
-    }
-    let hooks = points.into_iter().map(|point| at(&hook, point)).collect();
-    Reading { hooks, path: node.path().to_owned(), reach, asks, notifies }
+    let fits = points.len() == 1 || report.write_out(copies, &node.path_of("call"));
+    let hooks = points.into_iter().filter(|_| fits).map(|point| at(&hook, point)).collect();
+    Reading { hooks, points: listed, path: node.path().to_owned(), reach, asks, notifies }
 }
 
 /// The hook at one of its points. Killing refuses the operation where that can be; of a list, not everywhere.
@@ -119,18 +113,29 @@ fn at(hook: &Hook, point: HookPoint) -> Hook {
     hook
 }
 
-/// How many values a selector has.
+/// How many values a selector has; long texts count for more.
 fn weight(selector: &Selector) -> usize {
     use crate::ir::ArgTest;
+    let texts = |set: &BTreeSet<String>| set.iter().map(|text| 1 + text.len() / TEXT_UNIT).sum::<usize>();
     let of = |test: &ArgTest| match test {
         ArgTest::Number(set) => set.len(),
-        ArgTest::String(_, set) | ArgTest::Substring { values: set, .. } => set.len(),
+        ArgTest::Range(set) => set.len(),
+        ArgTest::Syscall(set) => set.len(),
+        ArgTest::String(_, set) | ArgTest::Substring { values: set, .. } => texts(set),
         ArgTest::SourceAddress(set) | ArgTest::DestinationAddress(set) => set.len(),
-        _ => 8,
+        ArgTest::SourcePort(set) | ArgTest::DestinationPort(set) => set.len(),
+        ArgTest::Family(set) | ArgTest::Protocol(set) | ArgTest::State(set) => set.len(),
+        ArgTest::Expression(_) => MAX_EXPRESSION_BYTES / TEXT_UNIT,
+        ArgTest::Mask(_) | ArgTest::Gained { .. } | ArgTest::FileType(_) => 1,
     };
-    let args: usize = selector.args.iter().map(|filter| of(&filter.test)).sum();
-    let binaries: usize = selector.binaries.iter().map(|filter| filter.values.len()).sum();
-    args + binaries + selector.pids.iter().map(|filter| filter.pids.len()).sum::<usize>() + 8
+    let Selector { pids, binaries, parent_binaries, namespaces, args, on_return, .. } = selector;
+    let returned = on_return.iter().flat_map(|on_return| &on_return.args);
+    // What is left out is at most a few dozen entries of a few words each.
+    args.iter().chain(returned).map(|filter| of(&filter.test)).sum::<usize>()
+        + binaries.iter().chain(parent_binaries).map(|filter| texts(&filter.values)).sum::<usize>()
+        + pids.iter().map(|filter| filter.pids.len()).sum::<usize>()
+        + namespaces.iter().map(|filter| filter.inodes.len()).sum::<usize>()
+        + 8
 }
 
 fn may_be_missing(node: &Node<'_>, report: &mut Report) -> bool {
@@ -145,7 +150,7 @@ fn may_be_missing(node: &Node<'_>, report: &mut Report) -> bool {
 fn message(node: &Node<'_>, report: &mut Report) -> String {
     let text = node.text_of("message");
     if !text.is_empty() {
-        check_length(node.path_of("message"), "a message", text, MESSAGE_BYTES, report);
+        check_text(&node.path_of("message"), "a message", text, MESSAGE_BYTES, report);
     }
     text.to_owned()
 }
@@ -158,15 +163,24 @@ fn tags(node: &Node<'_>, report: &mut Report) -> Vec<String> {
     }
     for tag in &tags {
         if let Some(text) = tag.text() {
-            check_length(tag.path().to_owned(), "a tag", text, TAG_BYTES, report);
+            check_text(tag.path(), "a tag", text, TAG_BYTES, report);
         }
     }
     tags.iter().filter_map(|tag| tag.text().map(ToOwned::to_owned)).collect()
 }
 
-fn check_length(path: String, what: &str, text: &str, (least, most): (usize, usize), report: &mut Report) {
+fn check_text(path: &str, what: &str, text: &str, (least, most): (usize, usize), report: &mut Report) {
+    check_nul(path, what, text, report);
     if !(least..=most).contains(&text.len()) {
         let message = format!("{what} of {} bytes is not reported whole", text.len());
         report.fault(path, codes::TEXT_LENGTH, message, format!("write {least} to {most} bytes"));
+    }
+}
+
+/// A NUL ends a text for most who read events, so what follows it would be lost.
+pub(super) fn check_nul(path: &str, what: &str, text: &str, report: &mut Report) {
+    if text.contains('\0') {
+        let message = format!("{what} has a NUL in it, which ends a text for most programs");
+        report.fault(path, codes::TEXT_NUL, message, "write it without the NUL");
     }
 }

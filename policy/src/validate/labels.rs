@@ -7,10 +7,17 @@ use super::report::Report;
 use super::schema::quoted;
 use crate::fault::codes;
 use crate::ir::{LabelOperator, LabelRequirement, LabelSelector};
+use crate::language::limits::MAX_LABELS;
 
 /// The selector that `node` writes, with `matchLabels` as `In` of one value.
 pub(super) fn read(node: &Node<'_>, report: &mut Report) -> LabelSelector {
     let mut requirements = BTreeSet::new();
+    let written = node.field("matchLabels").map_or(0, |labels| labels.entries().count());
+    if written + node.count("matchExpressions") > MAX_LABELS {
+        let what = format!("there are more than {MAX_LABELS} requirements on labels");
+        report.fault(node.path(), codes::TOO_MANY, what, "select by fewer labels");
+        return LabelSelector { requirements };
+    }
     if let Some(labels) = node.field("matchLabels") {
         for (key, value) in labels.entries() {
             check_key(key, value.path(), report);
@@ -23,7 +30,7 @@ pub(super) fn read(node: &Node<'_>, report: &mut Report) -> LabelSelector {
             });
         }
     }
-    for expression in node.list("matchExpressions") {
+    for expression in node.each("matchExpressions") {
         requirements.extend(read_expression(&expression, report));
     }
     let selector = LabelSelector { requirements };

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::nearest;
-use super::node::Node;
+use super::node::{Node, in_path};
 use super::point;
 use super::report::Report;
 use super::schema::quoted;
@@ -15,6 +15,8 @@ use crate::language;
 
 /// How a reference to a list begins.
 const REFERENCE: &str = "list:";
+/// What a reference to nothing refers to.
+static WRONG: List = List::Wrong;
 
 /// All lists of a policy.
 #[derive(Debug, Default)]
@@ -42,7 +44,7 @@ pub(super) enum List {
 impl Lists {
     pub(super) fn read(spec: &Node<'_>, report: &mut Report) -> Self {
         let mut lists = Self::default();
-        for node in spec.list("lists") {
+        for node in spec.each("lists") {
             let name = node.text_of("name").to_owned();
             if name.is_empty() || name.contains(':') {
                 let what = format!("{} is not a name that can be referred to", quoted(&name));
@@ -60,30 +62,38 @@ impl Lists {
         lists
     }
 
+    /// Whether `text` is a reference to a list.
+    pub(super) fn refers(&self, text: &str) -> bool {
+        text.strip_prefix(REFERENCE).is_some_and(|name| self.lists.contains_key(name))
+    }
+
     /// The list that `text` (`list:NAME`) refers to; `None` when it is no reference.
-    pub(super) fn referred(&self, text: &str, path: &str, report: &mut Report) -> Option<List> {
+    pub(super) fn referred(&self, text: &str, path: &str, report: &mut Report) -> Option<&List> {
         let name = text.strip_prefix(REFERENCE)?;
         self.used.borrow_mut().insert(name.to_owned());
-        let found = self.lists.get(name).cloned();
+        let found = self.lists.get(name);
         if found.is_none() {
-            let known: Vec<&str> = self.lists.keys().map(String::as_str).collect();
             let what = format!("there is no list {}", quoted(name));
-            let help = if known.is_empty() {
+            let help = if self.lists.is_empty() || !report.may_compare(self.lists.len()) {
                 "add it to spec.lists".into()
             } else {
+                let known: Vec<&str> = self.lists.keys().map(String::as_str).collect();
                 nearest::suggestion(name, &known, &known)
             };
             report.fault(path, codes::LIST_UNDEFINED, what, help);
         }
-        Some(found.unwrap_or(List::Wrong))
+        Some(found.unwrap_or(&WRONG))
     }
 
     /// What nothing refers to would be ignored.
     pub(super) fn check_use(&self, report: &mut Report) {
+        if report.has_passed_over() {
+            return;
+        }
         let used = self.used.borrow();
         for (name, path) in self.paths.iter().filter(|(name, _)| !used.contains(name)) {
             let what = format!("nothing refers to the list {}", quoted(name));
-            let help = format!("write list:{name} where it is meant, or remove it");
+            let help = format!("write list:{} where it is meant, or remove it", in_path(name));
             report.fault(path.clone(), codes::LIST_UNUSED, what, help);
         }
     }
@@ -100,12 +110,13 @@ fn read_one(node: &Node<'_>, report: &mut Report) -> List {
         let what = "validated is a note that Tetragon makes for itself";
         report.fault(validated.path(), codes::LIST_INVALID, what, "remove it");
     }
-    let values = node.list("values");
+    let empty = node.count("values") == 0;
+    let values = || node.each("values");
     let generated = kind.starts_with("generated_");
-    if generated && !values.is_empty() {
+    if generated && !empty {
         let what = "the values of a generated list come from the kernel";
         report.fault(node.path_of("values"), codes::LIST_INVALID, what, "remove them, or write another type");
-    } else if !generated && values.is_empty() {
+    } else if !generated && empty {
         let help = "list at least one function, or remove the list";
         report.fault(node.path_of("values"), codes::VALUES_EMPTY, "the list has no values", help);
     }
@@ -119,8 +130,8 @@ fn read_one(node: &Node<'_>, report: &mut Report) -> List {
             check_pattern(node, report);
             List::Generated(Generated::Functions { pattern: node.text_of("pattern").to_owned() })
         }
-        "syscalls" => List::Syscalls(values.iter().filter_map(|value| syscall(value, report)).collect()),
-        "" => List::Functions(values.iter().filter_map(|value| function(value, report)).collect()),
+        "syscalls" => List::Syscalls(values().filter_map(|value| syscall(&value, report)).collect()),
+        "" => List::Functions(values().filter_map(|value| function(&value, report)).collect()),
         _ => List::Wrong,
     }
 }

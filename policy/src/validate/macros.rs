@@ -13,7 +13,8 @@ use crate::fault::codes;
 /// All macros of a policy.
 #[derive(Debug, Default)]
 pub(super) struct Macros<'a> {
-    macros: BTreeMap<&'a str, Node<'a>>,
+    /// Each with the number of its values.
+    macros: BTreeMap<&'a str, (Node<'a>, usize)>,
     /// Those that some selector uses.
     used: RefCell<BTreeSet<String>>,
 }
@@ -27,14 +28,15 @@ pub(super) struct Merged<'a> {
 impl<'a> Macros<'a> {
     pub(super) fn read(spec: &Node<'a>, report: &mut Report) -> Self {
         let Some(field) = spec.field("selectorsMacros") else { return Self::default() };
-        let macros: BTreeMap<&str, Node<'_>> = field.entries().collect();
+        let macros: BTreeMap<&str, _> =
+            field.entries().map(|(name, node)| (name, (node.clone(), node.weight()))).collect();
         let mut used = BTreeSet::new();
-        for node in macros.values() {
+        for (node, _) in macros.values() {
             report.needs(node.path(), Feature::Filter("macros"));
             if node.said("macros").is_some() {
                 let what = "a macro cannot use macros";
                 report.fault(node.path_of("macros"), codes::MACRO_NESTED, what, "list them where this one is used");
-                used.extend(node.list("macros").iter().filter_map(|name| name.text().map(ToOwned::to_owned)));
+                used.extend(node.each("macros").filter_map(|name| name.text().map(ToOwned::to_owned)));
             }
             let says = node.entries().any(|(name, _)| name != "macros" && node.said(name).is_some());
             if node.is_object() && !says {
@@ -48,23 +50,25 @@ impl<'a> Macros<'a> {
     pub(super) fn merge(&self, own: Node<'a>, report: &mut Report) -> Merged<'a> {
         let mut pieces = Vec::new();
         let mut names = BTreeSet::new();
-        for reference in own.list("macros") {
+        for reference in own.each("macros") {
             let Some(name) = reference.text() else { continue };
             // What is said twice is said once.
             if !names.insert(name) {
                 continue;
             }
             match self.macros.get(name) {
-                Some(node) => {
+                Some((node, weight)) => {
                     self.used.borrow_mut().insert(name.to_owned());
-                    pieces.push(node.clone());
+                    if report.write_out(*weight, reference.path()) {
+                        pieces.push(node.clone());
+                    }
                 }
                 None => {
-                    let known: Vec<&str> = self.macros.keys().copied().collect();
                     let what = format!("there is no macro {}", quoted(name));
-                    let help = if known.is_empty() {
+                    let help = if self.macros.is_empty() || !report.may_compare(self.macros.len()) {
                         "add it to spec.selectorsMacros".into()
                     } else {
+                        let known: Vec<&str> = self.macros.keys().copied().collect();
                         nearest::suggestion(name, &known, &known)
                     };
                     report.fault(reference.path(), codes::MACRO_UNDEFINED, what, help);
@@ -78,8 +82,11 @@ impl<'a> Macros<'a> {
 
     /// What no selector uses would be ignored.
     pub(super) fn check_use(&self, report: &mut Report) {
+        if report.has_passed_over() {
+            return;
+        }
         let used = self.used.borrow();
-        for (name, node) in self.macros.iter().filter(|(name, _)| !used.contains(**name)) {
+        for (name, (node, _)) in self.macros.iter().filter(|(name, _)| !used.contains(**name)) {
             let what = format!("no selector uses the macro {}", quoted(name));
             report.fault(node.path(), codes::MACRO_UNUSED, what, "list it in macros of a selector, or remove it");
         }
@@ -115,6 +122,10 @@ impl<'a> Merged<'a> {
 
     pub(super) fn list(&self, name: &str) -> Vec<Node<'a>> {
         self.part(name).list(name)
+    }
+
+    pub(super) fn count(&self, name: &str) -> usize {
+        self.part(name).count(name)
     }
 
     /// Each field comes from one place: which of two is meant, or whether both are, is nobody's to guess.

@@ -6,9 +6,9 @@ use super::macros::Merged;
 use super::node::Node;
 use super::report::Report;
 use super::schema::quoted;
-use super::selector::MAX_ENTRIES;
 use crate::fault::codes;
 use crate::ir::{Namespace, NamespaceFilter};
+use crate::language::limits::MAX_ENTRIES;
 
 /// How a document writes the namespace of the host's pid 1.
 const HOST: &str = "host_ns";

@@ -3,7 +3,11 @@
 //! The readers answer `None` for a wrong type: the structure check has reported that already, and everything else in the
 //! document can still be judged.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
+
+use crate::language::limits::TEXT_UNIT;
 
 /// The whole number that `value` is. To the API server 3.0 is one too.
 pub(super) fn integer(value: &Value) -> Option<i64> {
@@ -25,6 +29,17 @@ fn is_default(value: &Value) -> bool {
         Value::Array(values) => values.is_empty(),
         Value::Object(map) => !map.is_empty() && map.values().all(is_default),
     }
+}
+
+/// A key of a map as it is shown in paths: everything below would repeat a long one.
+pub(super) fn in_path(key: &str) -> Cow<'_, str> {
+    /// No name of Kubernetes is longer: a label's key with its prefix.
+    const LONGEST: usize = 317;
+    const SHOWN: usize = 60;
+    if key.len() <= LONGEST {
+        return Cow::Borrowed(key);
+    }
+    Cow::Owned(key.chars().take(SHOWN).chain(['…']).collect())
 }
 
 /// A value and where it is.
@@ -80,7 +95,7 @@ impl<'a> Node<'a> {
             .as_object()
             .into_iter()
             .flatten()
-            .map(move |(key, value)| (key.as_str(), Node { value, path: format!("{path}[{key}]") }))
+            .map(move |(key, value)| (key.as_str(), Node { value, path: format!("{path}[{}]", in_path(key)) }))
     }
 
     pub(super) fn text(&self) -> Option<&'a str> {
@@ -102,7 +117,30 @@ impl<'a> Node<'a> {
 
     /// The elements of the list in field `name`; none when it is absent.
     pub(super) fn list(&self, name: &str) -> Vec<Node<'a>> {
-        self.field(name).map(|list| list.items().collect()).unwrap_or_default()
+        self.each(name).collect()
+    }
+
+    /// The same one by one: for lists that may be long.
+    pub(super) fn each(&self, name: &str) -> impl Iterator<Item = Node<'a>> + use<'a> {
+        self.field(name).into_iter().flat_map(|list| list.items())
+    }
+
+    /// How much it is to be read once more: 1 for each value in it, and for each [`TEXT_UNIT`] bytes of a text.
+    pub(super) fn weight(&self) -> usize {
+        fn of(value: &Value) -> usize {
+            match value {
+                Value::String(text) => 1 + text.len() / TEXT_UNIT,
+                Value::Array(values) => 1 + values.iter().map(of).sum::<usize>(),
+                Value::Object(map) => 1 + map.values().map(of).sum::<usize>(),
+                _ => 1,
+            }
+        }
+        of(self.value)
+    }
+
+    /// How many elements the list in field `name` has; 0 when it is absent.
+    pub(super) fn count(&self, name: &str) -> usize {
+        self.value.get(name).and_then(Value::as_array).map_or(0, Vec::len)
     }
 
     /// The text in field `name`; empty when it is absent.

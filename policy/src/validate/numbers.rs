@@ -12,12 +12,11 @@ use super::schema::quoted;
 use super::well_known;
 use crate::fault::codes;
 use crate::ir::{ArgTest, ArgType, Class, FileType, NumberRange, Syscall};
+use crate::language::limits::MAX_BESIDE_LIST;
 use crate::language::{ALL_FILE_TYPES, FILE_TYPES, Subject, TCP_STATES};
 
 /// Ranges of fewer numbers than this are written out, so that every engine can look them up.
 const FEW: u128 = 64;
-/// How many numbers the ranges beside a named list may have.
-const MAX_BESIDE_LIST: u128 = 4096;
 
 /// What an operator on numbers asks: the test, with ranges only where they are of many numbers.
 pub(super) fn test(
@@ -32,12 +31,14 @@ pub(super) fn test(
         Subject::Above | Subject::Below => bound(node, subject, ty, report)?,
         Subject::Mask => return mask(node, ty, report),
         Subject::Map => {
-            let mut named = BTreeSet::new();
+            let (mut named, mut referred) = (BTreeSet::new(), BTreeSet::new());
             let set = parse_each(node, report, |text, path, report| match lists.referred(text, path, report) {
-                Some(list) => {
+                // The same list once more adds nothing, and may be long.
+                Some(list) if referred.insert(text.to_owned()) => {
                     named.extend(syscalls(list, ty, path, report));
                     None
                 }
+                Some(_) => None,
                 None => range(text, path, ty, report),
             });
             if !named.is_empty() {
@@ -58,9 +59,9 @@ pub(super) fn test(
             Some((number, number))
         }),
     };
-    let written = node.list("values").len();
+    let written = node.count("values");
     let ranges = to_ranges(&set);
-    if ranges.contains_all(&domain(ty)) && !ranges.is_empty() && ty.class() != Class::Capability {
+    if ranges.contains_all(&domain(ty)) && !ranges.is_empty() {
         let (code, what) = if negated {
             (codes::FILTER_NEVER, "every number that it can be is excluded")
         } else {
@@ -95,8 +96,11 @@ pub(super) fn to_ranges(set: &BTreeSet<(i128, i128)>) -> Ranges {
     }))
 }
 
-/// Every stored number that an argument of the type can be.
+/// Every stored number that an argument of the type can be. Of capabilities those, too, that a later kernel may have.
 pub(super) fn domain(ty: ArgType) -> Ranges {
+    if ty.class() == Class::Capability {
+        return Ranges::new([(0, 63)]);
+    }
     to_ranges(&ty.bounds().into_iter().collect())
 }
 
@@ -193,21 +197,22 @@ fn range(text: &str, path: &str, ty: ArgType, report: &mut Report) -> Option<(i1
 }
 
 /// The system calls of a list.
-fn syscalls(list: List, ty: ArgType, path: &str, report: &mut Report) -> BTreeSet<Syscall> {
-    let mut refuse = |what: String, help: &str| report.fault(path, codes::LIST_INVALID, what, help);
+fn syscalls(list: &List, ty: ArgType, path: &str, report: &mut Report) -> BTreeSet<Syscall> {
     match list {
         List::Wrong => {}
         List::Syscalls(calls) if ty.class() == Class::Syscall => {
-            return calls.into_iter().map(|(abi, name)| Syscall::Named { abi, name }).collect();
+            if report.write_out(calls.len(), path) {
+                let named = |(abi, name): &(_, String)| Syscall::Named { abi: *abi, name: name.clone() };
+                return calls.iter().map(named).collect();
+            }
         }
         List::Syscalls(_) => {
-            refuse(
-                format!("{} is not the number of a system call", ty.name()),
-                "compare an argument of type syscall64",
-            );
+            let what = format!("{} is not the number of a system call", ty.name());
+            report.fault(path, codes::LIST_INVALID, what, "compare an argument of type syscall64");
         }
         List::Functions(_) | List::Generated(_) => {
-            refuse("the list has no system calls to compare with".into(), "write type: syscalls in the list");
+            let what = "the list has no system calls to compare with";
+            report.fault(path, codes::LIST_INVALID, what, "write type: syscalls in the list");
         }
     }
     BTreeSet::new()
@@ -324,8 +329,7 @@ pub(super) fn parse_each<T: Ord>(
     report: &mut Report,
     mut parse: impl FnMut(&str, &str, &mut Report) -> Option<T>,
 ) -> BTreeSet<T> {
-    let values = node.list("values");
-    if values.is_empty() && node.field("values").is_none_or(|list| list.is_list()) {
+    if node.count("values") == 0 && node.field("values").is_none_or(|list| list.is_list()) {
         let what = "there is nothing to compare with";
         report.fault(
             node.path_of("values"),
@@ -334,7 +338,7 @@ pub(super) fn parse_each<T: Ord>(
             "list at least one value, or remove the filter",
         );
     }
-    values.iter().filter_map(|value| parse(value.text()?, value.path(), report)).collect()
+    node.each("values").filter_map(|value| parse(value.text()?, value.path(), report)).collect()
 }
 
 #[cfg(test)]

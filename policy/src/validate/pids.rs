@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use super::macros::Merged;
 use super::node::Node;
 use super::report::Report;
-use super::selector::MAX_ENTRIES;
 use super::spec::Surroundings;
 use crate::fault::codes;
 use crate::ir::{PidFilter, PolicyKind};
+use crate::language::limits::MAX_ENTRIES;
 
 /// The kernel's largest pid (`PID_MAX_LIMIT`).
 const MAX_PID: i64 = 4_194_304;

@@ -1,5 +1,7 @@
 //! Where a hook of the kernel attaches.
 
+use std::collections::BTreeSet;
+
 use super::hook::Family;
 use super::lists::List;
 use super::nearest;
@@ -12,6 +14,7 @@ use crate::engine::{Feature, HookKind};
 use crate::fault::codes;
 use crate::ir::{Abi, Generated, HookPoint};
 use crate::language;
+use crate::language::limits::MAX_HOOKS;
 
 /// The kernel's own limit (`KSYM_NAME_LEN`), without the NUL.
 const MAX_SYMBOL: usize = 127;
@@ -39,20 +42,49 @@ const SYSCALL_FUNCTIONS: [&str; 17] = [
     "chown16",
 ];
 
-/// The points that an entry names: several when it names a list. What is not a name is reported and replaced by nothing.
-pub(super) fn points(
-    node: &Node<'_>,
-    family: Family,
-    surroundings: &Surroundings<'_>,
-    report: &mut Report,
-) -> Vec<HookPoint> {
-    match family {
-        Family::Kprobe | Family::Fentry => functions(node, family, surroundings, report),
-        Family::Lsm => vec![lsm(node, report)],
-        Family::Tracepoint => vec![tracepoint(node, report)],
-        Family::Uprobe => vec![user_space::uprobe(node, report)],
-        Family::Usdt => vec![user_space::usdt(node, report)],
+/// The points that an entry names: several when it names a list.
+pub(super) struct Points {
+    /// What is not a name is reported and replaced by nothing; of a list for which there is no room, only the first is here.
+    pub(super) points: Vec<HookPoint>,
+    /// How many it names.
+    pub(super) listed: usize,
+}
+
+impl Points {
+    fn all(points: Vec<HookPoint>) -> Self {
+        let listed = points.len();
+        Self { points, listed }
     }
+}
+
+pub(super) fn points(node: &Node<'_>, family: Family, surroundings: &Surroundings<'_>, report: &mut Report) -> Points {
+    let point = match family {
+        Family::Kprobe | Family::Fentry => return functions(node, family, surroundings, report),
+        Family::Lsm => lsm(node, report),
+        Family::Tracepoint => tracepoint(node, report),
+        Family::Uprobe => user_space::uprobe(node, report),
+        Family::Usdt => user_space::usdt(node, report),
+    };
+    Points::all(vec![point])
+}
+
+/// The points of a list, each as `point` makes it of what is listed.
+fn unfold<T>(
+    listed: &BTreeSet<T>,
+    path: &str,
+    report: &mut Report,
+    mut point: impl FnMut(&T, &mut Report) -> HookPoint,
+) -> Points {
+    let count = listed.len();
+    let mut room = count;
+    if count > MAX_HOOKS {
+        let what = format!("the list has {count} functions, and a policy can have {MAX_HOOKS} hooks");
+        report.fault(path, codes::TOO_MANY, what, "split it into several policies");
+        room = 1;
+    } else if !report.write_out(count, path) {
+        room = 1;
+    }
+    Points { points: listed.iter().take(room).map(|one| point(one, report)).collect(), listed: count }
 }
 
 fn lsm(node: &Node<'_>, report: &mut Report) -> HookPoint {
@@ -74,7 +106,7 @@ fn tracepoint(node: &Node<'_>, report: &mut Report) -> HookPoint {
     HookPoint::Tracepoint { subsystem: symbol(node, "subsystem", report), event: symbol(node, "event", report), raw }
 }
 
-fn functions(node: &Node<'_>, family: Family, surroundings: &Surroundings<'_>, report: &mut Report) -> Vec<HookPoint> {
+fn functions(node: &Node<'_>, family: Family, surroundings: &Surroundings<'_>, report: &mut Report) -> Points {
     let fentry = family == Family::Fentry;
     if fentry {
         report.needs(node.path_of("call"), Feature::Hook(HookKind::Fentry));
@@ -85,27 +117,28 @@ fn functions(node: &Node<'_>, family: Family, surroundings: &Surroundings<'_>, r
     };
     let path = node.path_of("call");
     let syscall = node.flag_of("syscall");
-    let points: Vec<HookPoint> = match surroundings.lists.referred(node.text_of("call"), &path, report) {
+    let points = match surroundings.lists.referred(node.text_of("call"), &path, report) {
         None => {
             let (call, syscall) = function(node, report);
-            vec![point(call, syscall)]
+            Points::all(vec![point(call, syscall)])
         }
-        Some(List::Functions(names)) => {
-            names.into_iter().map(|name| of_list(&name, syscall, &path, report)).map(|(c, s)| point(c, s)).collect()
-        }
+        Some(List::Functions(names)) => unfold(names, &path, report, |name, report| {
+            let (call, syscall) = of_list(name, syscall, &path, report);
+            point(call, syscall)
+        }),
         Some(List::Syscalls(calls)) => {
             must_be(true, syscall, "the list has system calls", &path, report);
-            calls.into_iter().map(|(abi, name)| point(with_abi(abi, &name), true)).collect()
+            unfold(calls, &path, report, |(abi, name), _| point(with_abi(*abi, name), true))
         }
         Some(List::Generated(functions)) => {
-            let calls = functions == Generated::Syscalls;
+            let calls = *functions == Generated::Syscalls;
             let what = if calls { "the list has system calls" } else { "the list has functions of the kernel" };
             must_be(calls, syscall, what, &path, report);
-            vec![HookPoint::Generated { functions, fentry }]
+            Points::all(vec![HookPoint::Generated { functions: functions.clone(), fentry }])
         }
-        Some(List::Wrong) => vec![],
+        Some(List::Wrong) => Points::all(vec![]),
     };
-    if points.iter().any(|point| matches!(point, HookPoint::Kprobe { syscall: true, .. })) {
+    if points.points.iter().any(|point| matches!(point, HookPoint::Kprobe { syscall: true, .. })) {
         let help = "hook the security_ function behind it with syscall: false, or its tracepoint";
         report.needs_or(path, Feature::Hook(HookKind::Syscall), help);
     }

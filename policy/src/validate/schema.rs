@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::fields;
 use super::nearest::suggestion;
-use super::node::integer;
+use super::node::{in_path, integer};
 use super::report::Report;
 use crate::convert::Step;
 use crate::fault::codes;
@@ -77,7 +77,7 @@ impl Walk<'_> {
             }
             (Shape::Map(element), Value::Object(map)) => {
                 for (key, value) in map {
-                    self.value(value, &format!("{path}[{key}]"), element);
+                    self.value(value, &format!("{path}[{}]", in_path(key)), element);
                 }
             }
             (Shape::Object(fields), Value::Object(map)) => self.object(map, path, fields),
@@ -91,7 +91,7 @@ impl Walk<'_> {
     fn object(&mut self, map: &serde_json::Map<String, Value>, path: &str, fields: &'static [Field]) {
         let names: Vec<&str> = fields.iter().map(|field| field.name).collect();
         for name in map.keys().filter(|name| !names.contains(&name.as_str())) {
-            let path = format!("{path}.{name}");
+            let path = format!("{path}.{}", in_path(name));
             if !self.obsolete(name, &path) {
                 let what = format!("{} does not exist here", quoted(name));
                 let help = self.suggestion(name, &names);

@@ -1,7 +1,7 @@
 //! One alternative of a hook: its filters and its actions.
 
 use super::arguments::Args;
-use super::hook::Family;
+use super::hook::{Family, check_nul};
 use super::macros::Merged;
 use super::node::Node;
 use super::report::Report;
@@ -10,13 +10,9 @@ use super::{actions, args, binaries, capabilities, changes, namespaces, pids, sc
 use crate::engine::Feature;
 use crate::fault::codes;
 use crate::ir::{ArgType, HookPoint, OnReturn, Selector, Strength};
+use crate::language::limits::{MAX_ENTRIES, MAX_SELECTORS};
 
-/// How many selectors a hook can have: they share one word of the kernel's rule table.
-pub(super) const MAX_SELECTORS: usize = 63;
-
-/// How many entries one filter of a selector can have.
-pub(super) const MAX_ENTRIES: usize = 64;
-/// How many may be listed, with repetitions, for their order to be looked at.
+/// How many may be listed, with repetitions, for all of them to be looked at.
 const MAX_LISTED: usize = 1000;
 
 /// The hook around a selector.
@@ -78,19 +74,23 @@ pub(super) fn read_all(
     surroundings: &Surroundings<'_>,
     report: &mut Report,
 ) -> Vec<Reading> {
-    let nodes = hook.list("selectors");
-    let mut readings: Vec<(String, Reading)> = Vec::with_capacity(nodes.len());
-    for node in nodes {
+    let listed = hook.count("selectors");
+    let mut readings: Vec<(String, Reading)> = Vec::new();
+    for node in hook.each("selectors").take(MAX_LISTED) {
         let path = node.path().to_owned();
         readings.push((path, read(node, place, surroundings, report)));
     }
-    // Dropping what is said twice first keeps the count independent of repetition.
-    if readings.len() <= MAX_LISTED {
+    if listed > MAX_LISTED {
+        report.pass_over();
+    } else {
+        // Dropping what is said twice first keeps the count independent of repetition.
         check_order(&mut readings, place.acts, report);
     }
-    let readings: Vec<_> = readings.into_iter().map(|(_, reading)| reading).collect();
-    if readings.len() > MAX_SELECTORS {
-        let what = format!("there are {} selectors, and a hook can have {MAX_SELECTORS}", readings.len());
+    let mut readings: Vec<_> = readings.into_iter().map(|(_, reading)| reading).collect();
+    let count = if listed > MAX_LISTED { listed } else { readings.len() };
+    if count > MAX_SELECTORS {
+        readings.truncate(MAX_SELECTORS);
+        let what = format!("there are {count} selectors, and a hook can have {MAX_SELECTORS}");
         let help = "merge some, or split the policy";
         report.fault(hook.path_of("selectors"), codes::TOO_MANY_SELECTORS, what, help);
     }
@@ -109,7 +109,7 @@ fn read(own: Node<'_>, place: &Place<'_>, surroundings: &Surroundings<'_>, repor
     }
     check_return(&node, place, report);
     for field in ENTRIES {
-        let count = node.list(field).len();
+        let count = node.count(field);
         if count > MAX_ENTRIES {
             let what = format!("there are {count} entries, and at most {MAX_ENTRIES} can be combined");
             report.fault(node.path_of(field), codes::TOO_MANY, what, "merge some");
@@ -127,10 +127,11 @@ fn read(own: Node<'_>, place: &Place<'_>, surroundings: &Surroundings<'_>, repor
         notifies |= done.notifies();
         on_return
     });
+    let (binaries, parent_binaries) = binaries::read(&node, report);
     let selector = Selector {
         pids: pids::read(&node, surroundings, report),
-        binaries: binaries::read(&node, "matchBinaries", report),
-        parent_binaries: binaries::read(&node, "matchParentBinaries", report),
+        binaries,
+        parent_binaries,
         namespaces: namespaces::read(&node, report),
         namespace_changes: changes::namespaces(&node, report),
         capabilities: capabilities::read(&node, report),
@@ -145,6 +146,7 @@ fn read(own: Node<'_>, place: &Place<'_>, surroundings: &Surroundings<'_>, repor
     };
     if node.said("label").is_some() {
         report.needs(node.path_of("label"), Feature::Field("label"));
+        check_nul(&node.path_of("label"), "a label", &selector.label, report);
     }
     let whole = report.count() == before
         && !report.is_faulty(node.path())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::hook::{self, Reading};
+use super::hook::{self, Family, Reading};
 use super::lists::Lists;
 use super::macros::Macros;
 use super::node::Node;
@@ -10,10 +10,13 @@ use super::report::Report;
 use super::{enforcers, options, scope};
 use crate::engine::{Feature, HookKind};
 use crate::fault::codes;
-use crate::ir::{LabelSelector, OnFault, PolicyId, PolicyKind, Scope, Strength, ValidatedPolicy, hook_text};
+use crate::ir::{
+    Hook, LabelSelector, OnFault, PolicyId, PolicyKind, Scope, Strength, ValidatedPolicy, hook_text, short,
+};
+use crate::language::limits::MAX_HOOKS;
 
-/// How many hooks a policy can have, those of lists counted one by one.
-pub(super) const MAX_HOOKS: usize = 4096;
+/// How many hooks may be listed, with repetitions, for all of them to be looked at.
+const MAX_LISTED: usize = 2 * MAX_HOOKS;
 
 /// What the parts of a hook need to know of the policy around it.
 pub(super) struct Surroundings<'a> {
@@ -32,6 +35,9 @@ pub(super) struct Surroundings<'a> {
 pub(super) fn judge(spec: &Node<'_>, id: PolicyId, report: &mut Report) -> ValidatedPolicy {
     let scope: Scope = scope::read(spec, &id, report);
     let node_selector: Option<LabelSelector> = scope::node_selector(spec, report);
+    if id.kind == PolicyKind::Namespaced {
+        check_reach(spec, report);
+    }
     let lists = Lists::read(spec, report);
     let macros = Macros::read(spec, report);
     let surroundings = Surroundings {
@@ -42,12 +48,9 @@ pub(super) fn judge(spec: &Node<'_>, id: PolicyId, report: &mut Report) -> Valid
         lists: &lists,
         macros: &macros,
     };
-    if id.kind == PolicyKind::Namespaced {
-        check_reach(spec, report);
-    }
-    let readings = hooks(spec, &surroundings, report);
+    let Hooks { any, readings, hooks } = hooks(spec, &surroundings, report);
     let loader = loader(spec, &scope, report);
-    if readings.is_empty() && !loader && spec.is_object() {
+    if !any && !loader && spec.is_object() {
         let help = "list at least one entry in kprobes, lsmhooks or tracepoints";
         report.fault(spec.path(), codes::NO_HOOKS, "the policy hooks nothing", help);
     }
@@ -67,38 +70,48 @@ pub(super) fn judge(spec: &Node<'_>, id: PolicyId, report: &mut Report) -> Valid
         minimum_strength,
         scope,
         node_selector,
-        hooks: distinct(readings, spec, report),
+        hooks,
         enforcers,
         loader,
     }
 }
 
-fn hooks(spec: &Node<'_>, surroundings: &Surroundings<'_>, report: &mut Report) -> Vec<Reading> {
-    let mut readings = Vec::new();
-    for family in hook::Family::ALL {
-        for (node, index) in spec.list(family.field()).into_iter().zip(0..) {
-            readings.push(hook::read(&node, family, index, surroundings, report));
-        }
-    }
-    readings
+/// All hooks of a policy.
+struct Hooks {
+    /// There is an entry, whatever it says.
+    any: bool,
+    /// The entries that do more than observe: what the policy as a whole needs to know about them.
+    readings: Vec<Reading>,
+    /// Those that differ: what is said twice is reported once, because repetition means nothing. None when something is
+    /// wrong, because then nobody asks for them.
+    hooks: Vec<Hook>,
 }
 
-/// What is said twice is reported once: repetition means nothing.
-fn distinct(readings: Vec<Reading>, spec: &Node<'_>, report: &mut Report) -> Vec<crate::ir::Hook> {
+fn hooks(spec: &Node<'_>, surroundings: &Surroundings<'_>, report: &mut Report) -> Hooks {
+    let (mut readings, mut hooks, mut any) = (Vec::new(), Vec::new(), false);
     let mut said = BTreeSet::new();
-    let listed: usize = readings.iter().map(|reading| reading.hooks.len()).sum();
-    let hooks: Vec<_> = readings
-        .into_iter()
-        .flat_map(|reading| reading.hooks)
+    let mut listed = 0_usize;
+    let entries =
+        Family::ALL.into_iter().flat_map(|family| spec.each(family.field()).zip(0..).map(move |e| (family, e)));
+    for (family, (node, index)) in entries {
+        let mut reading = hook::read(&node, family, index, surroundings, report);
+        listed += reading.points;
         // Beyond this, whether some are the same is not looked at: there are too many either way.
-        .take(if listed > 2 * MAX_HOOKS { 0 } else { listed })
-        .filter(|hook| said.insert(crate::ir::short(&hook_text(hook))))
-        .collect();
-    if hooks.len() > MAX_HOOKS || listed > 2 * MAX_HOOKS {
+        for hook in std::mem::take(&mut reading.hooks).into_iter().filter(|_| listed <= MAX_LISTED) {
+            if said.insert(short(&hook_text(&hook))) && report.count() == 0 {
+                hooks.push(hook);
+            }
+        }
+        any = true;
+        if reading.asks.is_some() || reading.notifies {
+            readings.push(reading);
+        }
+    }
+    if said.len() > MAX_HOOKS || listed > MAX_LISTED {
         let what = format!("there are {listed} hooks, and a policy can have {MAX_HOOKS}");
         report.fault(spec.path(), codes::TOO_MANY, what, "split it into several policies");
     }
-    hooks
+    Hooks { readings, hooks, any }
 }
 
 /// `loader: true`: of the whole node, because what maps a file is not yet what the policy is about.
@@ -126,14 +139,14 @@ fn check_reach(spec: &Node<'_>, report: &mut Report) {
         ("usdts", codes::USDTS_IN_NAMESPACED, "usdts name files of the node, which other namespaces run too"),
         ("enforcers", codes::ENFORCERS_IN_NAMESPACED, "enforcers act on the whole node"),
     ] {
-        if !spec.list(field).is_empty() {
+        if spec.count(field) != 0 {
             refuse(spec.path_of(field), code, what);
         }
     }
     if spec.flag_of("loader") == Some(true) {
         refuse(spec.path_of("loader"), codes::LOADER_IN_NAMESPACED, "loader events come from the whole node");
     }
-    for list in spec.list("lists").iter().filter(|list| list.text_of("type").starts_with("generated_")) {
+    for list in spec.each("lists").filter(|list| list.text_of("type").starts_with("generated_")) {
         let what = "a generated list hooks everything that the kernel has";
         refuse(list.path_of("type"), codes::GENERATED_LIST_IN_NAMESPACED, what);
     }

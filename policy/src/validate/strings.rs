@@ -7,12 +7,7 @@ use super::report::Report;
 use super::schema::quoted;
 use crate::fault::codes;
 use crate::ir::StringCompare;
-
-/// How many bytes a value may have: what the kernel's tables compare.
-pub(super) const MAX_VALUE_BYTES: usize = stockade_enforcer_common::key::MAX_TEXT;
-
-/// How many parts of a string one filter can look for.
-pub(super) const MAX_PARTS: usize = 100;
+use crate::language::limits::{MAX_PARTS, MAX_VALUE_BYTES};
 
 /// What kind of string is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +26,7 @@ pub(super) fn values(
     kind: Kind,
     report: &mut Report,
 ) -> BTreeSet<String> {
-    let values = node.list("values");
-    if values.is_empty() && node.field("values").is_none_or(|list| list.is_list()) {
+    if node.count("values") == 0 && node.field("values").is_none_or(|list| list.is_list()) {
         let what = "there is nothing to compare with";
         report.fault(
             node.path_of("values"),
@@ -42,7 +36,7 @@ pub(super) fn values(
         );
     }
     let mut set = BTreeSet::new();
-    for value in &values {
+    for value in node.each("values") {
         if let Some(text) = value.text() {
             check(text, value.path(), compare, negated, kind, report);
             set.insert(text.to_owned());

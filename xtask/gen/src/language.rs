@@ -2,6 +2,7 @@
 
 use stockade_policy::engine::{Feature, HookKind};
 use stockade_policy::ir::ArgType;
+use stockade_policy::language::limits::LIMITS;
 use stockade_policy::language::{OPERATORS, Operator};
 
 use crate::Output;
@@ -78,6 +79,15 @@ const ACTIONS: [(&str, &str); 12] = [
     ("Set", "writes `argValue` to where argument `argIndex` of a static probe is read from"),
 ];
 
+const LIMITS_HEAD: &str = "
+## Limits
+
+What is beyond one of these is refused, never cut in silence.
+
+| what | at most |
+|---|--:|
+";
+
 pub(crate) fn output() -> Output {
     let mut text = HEAD.to_owned();
     text += "\n## Hooks\n\n| list | what it names | strongest | this release |\n|---|---|---|---|\n";
@@ -102,6 +112,10 @@ pub(crate) fn output() -> Output {
     text += "\n## Actions\n\n| action | what it does | this release |\n|---|---|---|\n";
     for (action, does) in ACTIONS {
         text += &format!("| `{action}` | {does} | {} |\n", runs(Feature::Action(action)));
+    }
+    text += LIMITS_HEAD;
+    for (what, most) in LIMITS {
+        text += &format!("| {what} | {most} |\n");
     }
     Output { path: "docs/language.md".into(), text }
 }
