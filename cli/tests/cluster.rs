@@ -71,7 +71,7 @@ fn with(answers: Answers) -> Folder {
         "users": [{"name": "me", "user": {}}],
     });
     let folder = Folder::new(&[("p.yaml", POLICY)]);
-    folder.write("kubeconfig", &kubeconfig.to_string());
+    folder.write("kubeconfig", kubeconfig.to_string());
     folder
 }
 
@@ -134,7 +134,7 @@ On the nodes of the cluster:
 #[test]
 fn diff_says_what_changes_on_the_nodes() {
     let folder = with(cluster());
-    folder.write("open.yaml", &POLICY.replace("file_truncate", "file_open"));
+    folder.write("open.yaml", POLICY.replace("file_truncate", "file_open"));
     let ran = run(&folder, &["diff", "p.yaml", "open.yaml"]);
     let expected = "\
   on the nodes of the cluster:

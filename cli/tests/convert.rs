@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "the helpers of a test are test code, too")]
 
+mod folder;
+
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+
+use folder::{Folder, Ran};
 
 /// A policy with one thing to rewrite, one to choose and comments around them.
 const POLICY: &str = "\
@@ -24,51 +25,21 @@ spec:
         values: [0, 1]
 ";
 
-struct Folder(tempfile::TempDir);
-
-/// What a run printed, and its exit code.
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
+fn path(folder: &Folder, name: &str) -> std::path::PathBuf {
+    folder.path().join(name)
 }
 
-impl Folder {
-    fn new(files: &[(&str, &str)]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            fs::write(dir.path().join(name), text).unwrap();
-        }
-        Self(dir)
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).unwrap()
-    }
-
-    fn convert(&self, args: &[&str]) -> Ran {
-        run(self.0.path(), args, "")
-    }
+fn read(folder: &Folder, name: &str) -> String {
+    fs::read_to_string(path(folder, name)).unwrap()
 }
 
-fn run(dir: &Path, args: &[&str], input: &str) -> Ran {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_stockade"))
-        .arg("convert")
-        .args(args)
-        .current_dir(dir)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ran { code: status.code().unwrap(), out: text(stdout), err: text(stderr) }
+fn convert(folder: &Folder, args: &[&str]) -> Ran {
+    folder.run(&[&["convert"], args].concat(), "")
+}
+
+/// What comes of a text on standard input.
+fn piped(args: &[&str], input: &str) -> Ran {
+    Folder::new(&[]).run(&[&["convert", "-"], args].concat(), input)
 }
 
 fn converted() -> String {
@@ -82,11 +53,11 @@ fn chosen() -> String {
 #[test]
 fn one_reading_is_rewritten_and_of_several_none() {
     let folder = Folder::new(&[("p.yaml", POLICY)]);
-    let ran = folder.convert(&["p.yaml"]);
+    let ran = convert(&folder, &["p.yaml"]);
     assert_eq!((ran.code, ran.out.as_str()), (1, converted().as_str()), "{}", ran.err);
-    assert_eq!(folder.read("p.yaml"), POLICY);
+    assert_eq!(read(&folder, "p.yaml"), POLICY);
     insta::assert_snapshot!(ran.err);
-    let ran = folder.convert(&["p.yaml", "--choose", "PidForksUnstated=2"]);
+    let ran = convert(&folder, &["p.yaml", "--choose", "PidForksUnstated=2"]);
     assert_eq!((ran.code, ran.out.as_str()), (0, chosen().as_str()), "{}", ran.err);
     assert!(ran.err.ends_with("\n2 places rewritten; nothing is refused\n"), "{}", ran.err);
 }
@@ -94,8 +65,8 @@ fn one_reading_is_rewritten_and_of_several_none() {
 #[test]
 fn differences_are_shown_and_nothing_is_written() {
     let folder = Folder::new(&[("p.yaml", POLICY)]);
-    let ran = folder.convert(&["p.yaml", "--diff"]);
-    assert_eq!(folder.read("p.yaml"), POLICY);
+    let ran = convert(&folder, &["p.yaml", "--diff"]);
+    assert_eq!(read(&folder, "p.yaml"), POLICY);
     insta::assert_snapshot!(ran.out);
 }
 
@@ -107,37 +78,37 @@ fn a_choice_is_found_by_its_path_even_where_what_is_before_it_goes() {
     );
     let folder = Folder::new(&[("p.yaml", &two)]);
     let path = "spec.lsmhooks[0].selectors[1].matchPIDs[0].followForks";
-    let ran = folder.convert(&["p.yaml", "--choose", &format!("{path}=1")]);
+    let ran = convert(&folder, &["p.yaml", "--choose", &format!("{path}=1")]);
     assert!(ran.out.contains("children?\n        followForks: false\n"), "{}", ran.out);
-    let exact = folder.convert(&["p.yaml", "--choose", &format!("PidForksUnstated@{path}=1")]);
+    let exact = convert(&folder, &["p.yaml", "--choose", &format!("PidForksUnstated@{path}=1")]);
     assert_eq!(exact.out, ran.out);
 }
 
 #[test]
 fn files_are_written_with_what_they_had() {
     let folder = Folder::new(&[("p.yaml", &format!("\u{feff}{POLICY}")), ("fine.yaml", &chosen())]);
-    fs::set_permissions(folder.path("p.yaml"), fs::Permissions::from_mode(0o640)).unwrap();
-    symlink("p.yaml", folder.path("link.yaml")).unwrap();
-    let before = fs::metadata(folder.path("fine.yaml")).unwrap().modified().unwrap();
-    let ran = folder.convert(&["link.yaml", "fine.yaml", "--write", "--choose", "PidForksUnstated=2"]);
+    fs::set_permissions(path(&folder, "p.yaml"), fs::Permissions::from_mode(0o640)).unwrap();
+    symlink("p.yaml", path(&folder, "link.yaml")).unwrap();
+    let before = fs::metadata(path(&folder, "fine.yaml")).unwrap().modified().unwrap();
+    let ran = convert(&folder, &["link.yaml", "fine.yaml", "--write", "--choose", "PidForksUnstated=2"]);
     assert_eq!((ran.code, ran.out.as_str()), (0, ""), "{}", ran.err);
-    assert_eq!(folder.read("p.yaml"), format!("\u{feff}{}", chosen()));
-    assert!(fs::symlink_metadata(folder.path("link.yaml")).unwrap().is_symlink());
-    assert_eq!(fs::metadata(folder.path("p.yaml")).unwrap().permissions().mode() & 0o777, 0o640);
-    assert_eq!(fs::metadata(folder.path("fine.yaml")).unwrap().modified().unwrap(), before);
+    assert_eq!(read(&folder, "p.yaml"), format!("\u{feff}{}", chosen()));
+    assert!(fs::symlink_metadata(path(&folder, "link.yaml")).unwrap().is_symlink());
+    assert_eq!(fs::metadata(path(&folder, "p.yaml")).unwrap().permissions().mode() & 0o777, 0o640);
+    assert_eq!(fs::metadata(path(&folder, "fine.yaml")).unwrap().modified().unwrap(), before);
     assert!(ran.err.contains("2 places rewritten in 1 file"), "{}", ran.err);
     // Nothing is left beside them.
-    assert_eq!(fs::read_dir(folder.0.path()).unwrap().count(), 3);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
 }
 
 #[test]
 fn a_choice_that_is_not_there_stops_everything() {
     let folder = Folder::new(&[("p.yaml", POLICY)]);
     for choose in ["PidForksUnstated=3", "PidZero=1", "spec=1", "PidForksUnstated=0", "PidForksUnstated"] {
-        let ran = folder.convert(&["p.yaml", "--write", "--choose", choose]);
+        let ran = convert(&folder, &["p.yaml", "--write", "--choose", choose]);
         assert_eq!(ran.code, 2, "{choose}: {}", ran.err);
         assert!(ran.err.starts_with("error: --choose "), "{}", ran.err);
-        assert_eq!(folder.read("p.yaml"), POLICY);
+        assert_eq!(read(&folder, "p.yaml"), POLICY);
     }
 }
 
@@ -148,7 +119,7 @@ fn of_several_documents_each_is_converted_and_the_rest_stays() {
     let list =
         |items: &str| format!("apiVersion: v1\nkind: List\nitems:\n- {}\n", items.trim_end().replace('\n', "\n  "));
     let all = |policy: &str| format!("# head\n---\n{policy}--- # next\n{other}---\n{broken}---\n{}", list(policy));
-    let ran = run(Path::new("/"), &["-", "--choose", "PidForksUnstated=2"], &all(POLICY));
+    let ran = piped(&["--choose", "PidForksUnstated=2"], &all(POLICY));
     assert_eq!(ran.out, all(&chosen()), "{}", ran.err);
     assert_eq!(ran.code, 2);
     assert!(ran.err.contains("error[Syntax]") && ran.err.ends_with("1 could not be read\n"), "{}", ran.err);
@@ -171,14 +142,14 @@ spec:
       matchBinaries: *binaries
 ";
     let folder = Folder::new(&[("p.yaml", shared)]);
-    let ran = folder.convert(&["p.yaml"]);
+    let ran = convert(&folder, &["p.yaml"]);
     assert_eq!((ran.code, ran.out.as_str()), (1, shared), "{}", ran.err);
     assert!(ran.err.contains("this has an anchor by which other places use it"), "{}", ran.err);
     assert!(ran.err.contains("this is an alias"), "{}", ran.err);
     assert!(ran.err.ends_with("nothing rewritten; 4 faults left to you\n"), "{}", ran.err);
     // An anchor that nobody uses is only a word.
     let alone = shared.replace("*pids", "[1]").replace("*binaries", "[{operator: In, values: [/bin/a]}]");
-    let ran = run(Path::new("/"), &["-"], &alone);
+    let ran = piped(&[], &alone);
     assert_eq!(
         (ran.code, ran.out),
         (0, alone.replace("[0, 1]", "[1]").replace("[/bin/a, b]", "[/bin/a]")),
@@ -190,7 +161,7 @@ spec:
 #[test]
 fn a_field_that_is_written_twice_is_not_touched() {
     let twice = POLICY.replace("        values: [0, 1]\n", "        values: [0, 1]\n        values: [0, 2]\n");
-    let ran = run(Path::new("/"), &["-"], &twice);
+    let ran = piped(&[], &twice);
     assert_eq!((ran.code, ran.out.as_str()), (1, twice.as_str()));
     assert!(ran.err.contains("DuplicateKey") && ran.err.contains("nothing rewritten"), "{}", ran.err);
 }
@@ -198,8 +169,8 @@ fn a_field_that_is_written_twice_is_not_touched() {
 #[test]
 fn several_files_are_one_stream_and_standard_input_is_no_file() {
     let folder = Folder::new(&[("a.yaml", POLICY), ("b.yaml", POLICY.trim_end())]);
-    let ran = folder.convert(&["a.yaml", "b.yaml"]);
+    let ran = convert(&folder, &["a.yaml", "b.yaml"]);
     assert_eq!(ran.out, format!("{}---\n{}", converted(), converted().trim_end()));
-    assert_eq!(folder.convert(&["-", "--write"]).code, 2);
-    assert_eq!(folder.convert(&["missing.yaml"]).code, 2);
+    assert_eq!(convert(&folder, &["-", "--write"]).code, 2);
+    assert_eq!(convert(&folder, &["missing.yaml"]).code, 2);
 }

@@ -99,7 +99,7 @@ fn the_event_that_is_shown_is_a_test_that_passes() {
     for kind in ["valid", "language"] {
         for file in fs::read_dir(corpus.join(kind)).unwrap() {
             let file = file.unwrap().path();
-            folder.write("new/policy.yaml", &fs::read_to_string(&file).unwrap());
+            folder.write("new/policy.yaml", fs::read_to_string(&file).unwrap());
             let ran = folder.run(&["diff", "old", "new", "-o", "json"], "");
             if ran.code == 2 {
                 // It is not about one thing, or no policy.

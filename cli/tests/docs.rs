@@ -71,7 +71,7 @@ fn examples() -> Folder {
     let folder = Folder::new(&[("shadow.yaml", SHADOW)]);
     let policy = blocks(&page("policies.md")).into_iter().find(|(language, _)| language == "yaml").unwrap().1;
     folder.write("deny-writes.yaml", &policy);
-    folder.write("events.jsonl", &[event("/etc/app/x"), event("/etc/app.d/x")].join("\n"));
+    folder.write("events.jsonl", [event("/etc/app/x"), event("/etc/app.d/x")].join("\n"));
     folder
 }
 

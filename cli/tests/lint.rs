@@ -7,11 +7,12 @@
     reason = "the helpers of a test are test code, too"
 )]
 
-use std::fs;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+mod folder;
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use folder::{Folder, Ran};
 use serde_json::{Value, json};
 
 const GOOD: &str = "\
@@ -41,63 +42,26 @@ fn bad() -> String {
     )
 }
 
-struct Folder(tempfile::TempDir);
-
-impl Folder {
-    fn new(files: &[(&str, &[u8])]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, bytes) in files {
-            let path = dir.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, bytes).unwrap();
-        }
-        Self(dir)
-    }
-
-    fn lint(&self, args: &[&str]) -> Ran {
-        run(self.0.path(), args, None)
-    }
+fn folder_of(files: &[(&str, &[u8])]) -> Folder {
+    let folder = Folder::new(&[]);
+    files.iter().for_each(|(name, bytes)| folder.write(name, bytes));
+    folder
 }
 
-/// What a run printed, and its exit code.
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
+fn lint(folder: &Folder, args: &[&str]) -> Ran {
+    folder.run(&[&["lint"], args].concat(), "")
 }
 
-impl Ran {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {}{}", self.out, self.err))
-    }
-
-    /// `line:column path code` of all faults.
-    fn faults(&self) -> Vec<String> {
-        let documents = self.json()["documents"].clone();
-        let faults = documents.as_array().unwrap().iter().flat_map(|d| d["faults"].as_array().unwrap().clone());
-        faults
-            .map(|f| {
-                let text = |name: &str| f[name].as_str().unwrap().to_owned();
-                format!("{}:{} {} {}", f["line"], f["column"], text("path"), text("code"))
-            })
-            .collect()
-    }
-}
-
-fn run(dir: &Path, args: &[&str], input: Option<&str>) -> Ran {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_stockade"))
-        .arg("lint")
-        .args(args)
-        .current_dir(dir)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(input.unwrap_or_default().as_bytes()).unwrap();
-    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ran { code: status.code().unwrap(), out: text(stdout), err: text(stderr) }
+/// `line:column path code` of all faults.
+fn faults(ran: &Ran) -> Vec<String> {
+    let documents = ran.json()["documents"].clone();
+    let faults = documents.as_array().unwrap().iter().flat_map(|d| d["faults"].as_array().unwrap().clone());
+    faults
+        .map(|f| {
+            let text = |name: &str| f[name].as_str().unwrap().to_owned();
+            format!("{}:{} {} {}", f["line"], f["column"], text("path"), text("code"))
+        })
+        .collect()
 }
 
 fn corpus(folder: &str) -> Vec<PathBuf> {
@@ -114,7 +78,7 @@ fn judged(folder: &str) -> Vec<(PathBuf, Value)> {
     let files = corpus(folder);
     let mut args: Vec<_> = files.iter().map(|file| file.to_str().unwrap()).collect();
     args.extend(["-o", "json"]);
-    let report = run(Path::new("/"), &args, None).json();
+    let report = lint(&Folder::new(&[]), &args).json();
     let documents = report["documents"].as_array().unwrap().clone();
     assert_eq!(documents.len(), files.len());
     files.into_iter().zip(documents).collect()
@@ -146,8 +110,8 @@ fn every_invalid_document_of_the_corpus_is_refused_for_exactly_what_is_listed_be
 
 #[test]
 fn a_fault_is_shown_below_the_line_it_is_about() {
-    let folder = Folder::new(&[("bad.yaml", bad().as_bytes())]);
-    let ran = folder.lint(&["bad.yaml"]);
+    let folder = folder_of(&[("bad.yaml", bad().as_bytes())]);
+    let ran = lint(&folder, &["bad.yaml"]);
     assert_eq!((ran.code, ran.err.as_str()), (1, ""));
     insta::assert_snapshot!(ran.out);
 }
@@ -155,8 +119,8 @@ fn a_fault_is_shown_below_the_line_it_is_about() {
 #[test]
 fn the_json_object_is_the_documented_one() {
     let other = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n";
-    let folder = Folder::new(&[("two.yaml", format!("{GOOD}---\n{}{other}", bad()).as_bytes())]);
-    let ran = folder.lint(&["two.yaml", "-o", "json"]);
+    let folder = folder_of(&[("two.yaml", format!("{GOOD}---\n{}{other}", bad()).as_bytes())]);
+    let ran = lint(&folder, &["two.yaml", "-o", "json"]);
     let expected = json!({
         "version": 1,
         "documents": [
@@ -183,13 +147,13 @@ fn bytes_before_and_between_lines_do_not_move_a_fault() {
     let wide = plain.replace("values: [0]", "values: [ \"ä€😀\", 0]");
     let expected = "16:18 spec.kprobes[0].selectors[0].matchPIDs[0].values[0] PidZero";
     for (name, text) in [("plain", &plain), ("mark", &with_mark), ("cr", &with_cr)] {
-        let folder = Folder::new(&[("p.yaml", text.as_bytes())]);
-        assert_eq!(folder.lint(&["p.yaml", "-o", "json"]).faults(), [expected], "{name}");
+        let folder = folder_of(&[("p.yaml", text.as_bytes())]);
+        assert_eq!(faults(&lint(&folder, &["p.yaml", "-o", "json"])), [expected], "{name}");
     }
-    let folder = Folder::new(&[("list.yaml", in_list.as_bytes()), ("wide.yaml", wide.as_bytes())]);
+    let folder = folder_of(&[("list.yaml", in_list.as_bytes()), ("wide.yaml", wide.as_bytes())]);
     let shifted = "19:20 spec.kprobes[0].selectors[0].matchPIDs[0].values[0] PidZero";
-    assert_eq!(folder.lint(&["list.yaml", "-o", "json"]).faults(), [shifted]);
-    let faults = folder.lint(&["wide.yaml", "-o", "json"]).faults();
+    assert_eq!(faults(&lint(&folder, &["list.yaml", "-o", "json"])), [shifted]);
+    let faults = faults(&lint(&folder, &["wide.yaml", "-o", "json"]));
     let code_points = "16:26 spec.kprobes[0].selectors[0].matchPIDs[0].values[1] PidZero";
     assert!(faults.iter().any(|f| f == code_points), "{faults:?}");
 }
@@ -198,12 +162,12 @@ fn bytes_before_and_between_lines_do_not_move_a_fault() {
 fn json_is_read_as_well_and_shown_where_it_is() {
     let value: Value = serde_saphyr::from_str(&bad()).unwrap();
     let tabs = serde_json::to_string_pretty(&value).unwrap().replace("  ", "\t");
-    let folder = Folder::new(&[("p.json", tabs.as_bytes()), ("one.json", value.to_string().as_bytes())]);
+    let folder = folder_of(&[("p.json", tabs.as_bytes()), ("one.json", value.to_string().as_bytes())]);
     for name in ["p.json", "one.json"] {
-        let ran = folder.lint(&[name, "-o", "json"]);
-        let faults = ran.faults();
+        let ran = lint(&folder, &[name, "-o", "json"]);
+        let faults = faults(&ran);
         assert_eq!((ran.code, faults.len()), (1, 1), "{faults:?}");
-        let text = fs::read_to_string(folder.0.path().join(name)).unwrap();
+        let text = fs::read_to_string(folder.path().join(name)).unwrap();
         let place = faults[0].split(' ').next().unwrap().split_once(':').unwrap();
         let (line, column): (usize, usize) = (place.0.parse().unwrap(), place.1.parse().unwrap());
         let found = text.lines().nth(line - 1).unwrap().chars().nth(column - 1);
@@ -213,15 +177,15 @@ fn json_is_read_as_well_and_shown_where_it_is() {
 
 #[test]
 fn standard_input_is_read_for_a_dash() {
-    let ran = run(Path::new("/"), &["-", "-o", "json"], Some(&bad()));
+    let ran = Folder::new(&[]).run(&["lint", "-", "-o", "json"], &bad());
     assert_eq!((ran.code, ran.json()["documents"][0]["file"].as_str().unwrap()), (1, "<stdin>"));
 }
 
 #[test]
 fn what_cannot_be_judged_wins_over_what_is_refused_and_hides_nothing() {
     let broken = format!("{}---\nspec: [\n---\n{GOOD}", bad());
-    let folder = Folder::new(&[("p.yaml", broken.as_bytes()), ("latin.yaml", b"a: \xe4\n")]);
-    let ran = folder.lint(&["p.yaml", "latin.yaml", "missing.yaml"]);
+    let folder = folder_of(&[("p.yaml", broken.as_bytes()), ("latin.yaml", b"a: \xe4\n")]);
+    let ran = lint(&folder, &["p.yaml", "latin.yaml", "missing.yaml"]);
     assert_eq!(ran.code, 2);
     insta::assert_snapshot!(ran.out);
 }
@@ -229,9 +193,9 @@ fn what_cannot_be_judged_wins_over_what_is_refused_and_hides_nothing() {
 #[test]
 fn a_field_that_is_written_twice_is_a_fault_and_the_rest_is_judged_too() {
     let twice = bad().replace("    syscall: false\n", "    syscall: true\n    syscall: false\n");
-    let folder = Folder::new(&[("p.yaml", twice.as_bytes())]);
+    let folder = folder_of(&[("p.yaml", twice.as_bytes())]);
     assert_eq!(
-        folder.lint(&["p.yaml", "-o", "json"]).faults(),
+        faults(&lint(&folder, &["p.yaml", "-o", "json"])),
         [
             "9:5 spec.kprobes[0].syscall DuplicateKey",
             "17:18 spec.kprobes[0].selectors[0].matchPIDs[0].values[0] PidZero"
@@ -241,45 +205,45 @@ fn a_field_that_is_written_twice_is_a_fault_and_the_rest_is_judged_too() {
 
 #[test]
 fn a_misspelt_field_is_marked_itself() {
-    let folder = Folder::new(&[("p.yaml", GOOD.replace("syscall: false", "sycall: false").as_bytes())]);
-    let faults = folder.lint(&["p.yaml", "-o", "json"]).faults();
+    let folder = folder_of(&[("p.yaml", GOOD.replace("syscall: false", "sycall: false").as_bytes())]);
+    let faults = faults(&lint(&folder, &["p.yaml", "-o", "json"]));
     assert!(faults.contains(&"8:5 spec.kprobes[0].sycall UnknownField".to_owned()), "{faults:?}");
 }
 
 #[test]
 fn what_the_schema_alone_refuses_is_shown_as_well() {
     let tags = format!("    syscall: false\n    tags: [{}]\n", vec!["t"; 17].join(", "));
-    let folder = Folder::new(&[("p.yaml", GOOD.replace("    syscall: false\n", &tags).as_bytes())]);
-    let ran = folder.lint(&["p.yaml", "-o", "json"]);
-    let about_tags: Vec<_> = ran.faults().into_iter().filter(|f| f.contains(" spec.kprobes[0].tags ")).collect();
-    assert_eq!((ran.code, about_tags.len()), (1, 1), "{:?}", ran.faults());
+    let folder = folder_of(&[("p.yaml", GOOD.replace("    syscall: false\n", &tags).as_bytes())]);
+    let ran = lint(&folder, &["p.yaml", "-o", "json"]);
+    let about_tags: Vec<_> = faults(&ran).into_iter().filter(|f| f.contains(" spec.kprobes[0].tags ")).collect();
+    assert_eq!((ran.code, about_tags.len()), (1, 1), "{:?}", faults(&ran));
 }
 
 #[test]
 fn directories_are_searched_and_what_is_no_kubernetes_object_there_is_skipped() {
-    let folder = Folder::new(&[
+    let folder = folder_of(&[
         ("d/a.yaml", GOOD.as_bytes()),
         ("d/values.yaml", b"replicas: 2\n"),
         ("d/readme.md", b"no"),
         ("d/e/b.yml", bad().as_bytes()),
         ("empty/x.md", b""),
     ]);
-    let flat = folder.lint(&["d"]);
+    let flat = lint(&folder, &["d"]);
     assert_eq!(
         (flat.code, flat.out.as_str()),
         (0, "1 document: 1 accepted, 0 refused; 1 object of other kinds skipped\n")
     );
-    let deep = folder.lint(&["-R", "d", "-o", "json"]);
-    assert_eq!((deep.code, deep.faults().len()), (1, 1));
-    assert_eq!(folder.lint(&["empty"]).code, 2);
+    let deep = lint(&folder, &["-R", "d", "-o", "json"]);
+    assert_eq!((deep.code, faults(&deep).len()), (1, 1));
+    assert_eq!(lint(&folder, &["empty"]).code, 2);
     // Named, it is asked about.
-    assert_eq!(folder.lint(&["d/values.yaml"]).code, 2);
+    assert_eq!(lint(&folder, &["d/values.yaml"]).code, 2);
 }
 
 #[test]
 fn files_that_say_nothing_are_fine() {
-    let folder = Folder::new(&[("p.yaml", b"# nothing\n---\n---\n# here\n")]);
-    let ran = folder.lint(&["p.yaml"]);
+    let folder = folder_of(&[("p.yaml", b"# nothing\n---\n---\n# here\n")]);
+    let ran = lint(&folder, &["p.yaml"]);
     assert_eq!((ran.code, ran.out.as_str()), (0, "no policies\n"));
 }
 
@@ -292,11 +256,11 @@ fn warnings_fail_only_when_asked_to() {
             "      - index: 0\n        operator: Prefix\n        values: [/etc/]",
             "      - index: 1\n        operator: SAddr\n        values: [10.0.0.0/8, 10.1.0.0/16]",
         );
-    let folder = Folder::new(&[("p.yaml", warned.as_bytes())]);
-    let ran = folder.lint(&["p.yaml", "-o", "json"]);
-    assert_eq!((ran.code, ran.faults()), (0, vec![]));
+    let folder = folder_of(&[("p.yaml", warned.as_bytes())]);
+    let ran = lint(&folder, &["p.yaml", "-o", "json"]);
+    assert_eq!((ran.code, faults(&ran)), (0, vec![]));
     assert_eq!(ran.json()["summary"]["warnings"], 1, "{}", ran.out);
-    assert_eq!(folder.lint(&["p.yaml", "--fail-on", "warning"]).code, 1);
+    assert_eq!(lint(&folder, &["p.yaml", "--fail-on", "warning"]).code, 1);
 }
 
 #[test]
@@ -312,9 +276,9 @@ fn no_input_makes_it_panic_or_hang() {
         ("cut.yaml", b"apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nspec:\n  kprobes:\n  - call: \"\xc3"),
         ("keys.yaml", b"apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\n1: x\n[a]: b\n"),
     ];
-    let folder = Folder::new(&files);
+    let folder = folder_of(&files);
     for (name, _) in files {
-        let ran = folder.lint(&[name]);
+        let ran = lint(&folder, &[name]);
         assert!([1, 2].contains(&ran.code), "{name}: {} {}", ran.code, ran.out);
         assert_eq!(ran.err, "", "{name}");
     }
@@ -322,6 +286,6 @@ fn no_input_makes_it_panic_or_hang() {
 
 #[test]
 fn output_off_a_terminal_has_no_colours() {
-    let folder = Folder::new(&[("bad.yaml", bad().as_bytes())]);
-    assert!(!folder.lint(&["bad.yaml"]).out.contains('\u{1b}'));
+    let folder = folder_of(&[("bad.yaml", bad().as_bytes())]);
+    assert!(!lint(&folder, &["bad.yaml"]).out.contains('\u{1b}'));
 }

@@ -90,7 +90,7 @@ pub(crate) fn of(number: u64) -> *mut Scratch {
 /// Takes a space; it is to be given back with [`give`], on every way.
 #[inline(always)]
 pub(crate) fn take() -> Option<Space> {
-    let number = take_space(SPACES as u64);
+    let number = take_space();
     let scratch = of(number);
     if scratch.is_null() {
         count(Place::ScratchFull, 0);
@@ -106,13 +106,13 @@ pub(crate) fn give(space: Space) {
     unsafe { add(&raw mut (*space.scratch).holders, u64::MAX) }
 }
 
-/// The first of `spaces` that nobody holds, or [`NONE`]. A function that the verifier looks at once.
+/// The first space that nobody holds, or [`NONE`]. A function that the verifier looks at once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn take_space(spaces: u64) -> u64 {
+extern "C" fn take_space() -> u64 {
     for number in 0..SPACES as u64 {
         let scratch = of(number);
-        if number >= spaces || scratch.is_null() {
+        if scratch.is_null() {
             break;
         }
         // SAFETY: this CPU's own row.

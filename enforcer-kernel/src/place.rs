@@ -17,7 +17,7 @@ use crate::twins::{self, NoTwin};
 pub enum Part {
     /// All of it.
     Whole,
-    /// It acts there; what it reports, it reports at the return.
+    /// It acts there, and reports that it did; the rest is reported at the return.
     Act,
     /// It reports there, with what the function returned.
     Report,

@@ -114,11 +114,8 @@ fn too_weak(policy: &ValidatedPolicy, placed: &[Vec<Placed>]) -> Option<Trouble>
 
 /// The places where hooks do more than report; where none does, all.
 fn acting<'a>(policy: &'a ValidatedPolicy, placed: &'a [Vec<Placed>]) -> impl Iterator<Item = &'a Placed> {
-    let acts = |hook: &ir::Hook| {
-        hook.selectors.iter().any(|selector| selector.actions.deny.is_some() || selector.actions.signal.is_some())
-    };
-    let any = policy.hooks.iter().any(acts);
-    let places = policy.hooks.iter().zip(placed).filter(move |(hook, _)| !any || acts(hook));
+    let any = policy.hooks.iter().any(ir::Hook::acts);
+    let places = policy.hooks.iter().zip(placed).filter(move |(hook, _)| !any || hook.acts());
     places.flat_map(|(_, places)| places).filter(move |placed| !any || placed.part != Part::Report)
 }
 

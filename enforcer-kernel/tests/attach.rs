@@ -242,13 +242,9 @@ fn the_caller_of_a_system_call_can_be_killed() {
     attach(&mut engine, &policy);
     let probes = engine.probe();
     assert!(probes.iter().all(|hook| hook.wrong.is_none() && hook.checked == Checked::Probed), "{probes:?}");
-    let getpgid = |pid: i32| {
-        let mut command = std::process::Command::new("/proc/self/exe");
-        command.args(["--ignored", "--exact", "caller"]).env("STOCKADE_GETPGID", pid.to_string()).output().unwrap()
-    };
-    let other = getpgid(std::process::id().cast_signed());
-    assert!(other.status.success(), "{other:?}");
-    assert_eq!(getpgid(424_242).status.signal(), Some(libc::SIGKILL));
+    let getpgid = |pid: i32| Helper::start("caller", None, &[("STOCKADE_GETPGID", pid.to_string())]).end();
+    assert!(getpgid(std::process::id().cast_signed()).success());
+    assert_eq!(getpgid(424_242).signal(), Some(libc::SIGKILL));
     assert_eq!(counts(&mut engine).denied, 1);
     finish(engine);
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use serde::{Deserialize, Serialize};
+use stockade_policy::ir::image_repository;
 
 /// A pod of this node.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -93,19 +94,9 @@ fn container(status: &ContainerStatus) -> Option<(String, ContainerInfo)> {
     let info = ContainerInfo {
         name: status.name.clone(),
         image: status.image.clone(),
-        repo: repository(&status.image).into(),
+        repo: image_repository(&status.image).into(),
     };
     Some((id.to_owned(), info))
-}
-
-/// `registry:5000/shop/web:1.2@sha256:…` → `registry:5000/shop/web`.
-fn repository(image: &str) -> &str {
-    let image = image.split('@').next().unwrap_or(image);
-    let name_start = image.rfind('/').map_or(0, |slash| slash + 1);
-    match image.get(name_start..).and_then(|name| name.find(':')) {
-        Some(colon) => image.get(..name_start + colon).unwrap_or(image),
-        None => image,
-    }
 }
 
 /// The owner that people know: a ReplicaSet's name without its hash is the Deployment's.
@@ -127,9 +118,9 @@ mod tests {
 
     #[test]
     fn a_repository_keeps_the_port_of_its_registry() {
-        assert_eq!(repository("registry:5000/shop/web:1.2@sha256:ab"), "registry:5000/shop/web");
-        assert_eq!(repository("registry:5000/shop/web"), "registry:5000/shop/web");
-        assert_eq!(repository("busybox:1"), "busybox");
+        assert_eq!(image_repository("registry:5000/shop/web:1.2@sha256:ab"), "registry:5000/shop/web");
+        assert_eq!(image_repository("registry:5000/shop/web"), "registry:5000/shop/web");
+        assert_eq!(image_repository("busybox:1"), "busybox");
     }
 
     #[test]

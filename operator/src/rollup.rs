@@ -67,11 +67,7 @@ impl Document {
     /// What is to be known of an accepted document.
     #[must_use]
     pub fn accepted(policy: &ValidatedPolicy, suspended: bool) -> Self {
-        let enforces = policy
-            .hooks
-            .iter()
-            .flat_map(|hook| &hook.selectors)
-            .any(|selector| selector.actions.deny.is_some() || selector.actions.signal.is_some());
+        let enforces = policy.hooks.iter().any(ir::Hook::acts);
         let mode = match (enforces, policy.mode) {
             (false, _) => Mode::Observe,
             (true, _) if suspended => Mode::Monitor,

@@ -130,6 +130,18 @@ pub struct PodScope {
     pub containers: LabelSelector,
 }
 
+/// What the container key `repo` is of an image: it without tag and digest, `registry:5000/shop/web` of
+/// `registry:5000/shop/web:1.2@sha256:…`.
+#[must_use]
+pub fn image_repository(image: &str) -> &str {
+    let image = image.split('@').next().unwrap_or(image);
+    let name_start = image.rfind('/').map_or(0, |slash| slash + 1);
+    match image.get(name_start..).and_then(|name| name.find(':')) {
+        Some(colon) => image.get(..name_start + colon).unwrap_or(image),
+        None => image,
+    }
+}
+
 /// A Kubernetes label selector: every requirement must hold; none selects all.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct LabelSelector {

@@ -200,7 +200,7 @@ fn act(mode: Mode, selector: usize, actions: Actions) -> Verdict {
     let verdict = Verdict { selector: Some(selector), post, ..Verdict::default() };
     match mode {
         Mode::Enforce => Verdict { deny, signal, ..verdict },
-        Mode::Monitor => Verdict { would_deny: deny.is_some() || signal.is_some(), ..verdict },
+        Mode::Monitor => Verdict { would_deny: actions.acts(), ..verdict },
     }
 }
 

@@ -61,7 +61,7 @@ fn enforces(selector: &Selector) -> bool {
                 Effect::NotifyEnforcer { .. } | Effect::Registers(_) | Effect::Jump(_) | Effect::Set { .. }
             )
         };
-        actions.deny.is_some() || actions.signal.is_some() || effects.iter().any(stops)
+        actions.acts() || effects.iter().any(stops)
     };
     acts(&selector.actions, &selector.effects)
         || selector.on_return.as_ref().is_some_and(|on_return| acts(&on_return.actions, &on_return.effects))

@@ -10,6 +10,8 @@ mod space;
 
 use std::collections::BTreeSet;
 
+pub use candidates::hosts;
+
 use crate::ir::{Arg, ArgType, Hook, Scope, Selector, ValidatedPolicy, hook_text};
 use crate::model::{Argument, Process, Verdict, decide, decide_return, in_scope, selector_matches};
 use crate::point;

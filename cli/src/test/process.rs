@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use stockade_policy::ir::{Capabilities, CapabilitySet, Namespace};
 use stockade_policy::model::{Ancestor, Place, Process};
+use stockade_policy::witness::hosts;
 
 use super::shape::{Shape, below};
 use crate::event::value::{capabilities, whole};
@@ -12,24 +13,6 @@ use crate::event::{Said, Subject};
 
 /// The highest pid that a kernel gives.
 const LAST_PID: i128 = 4_194_304;
-
-const NAMESPACES: [Namespace; 10] = [
-    Namespace::Uts,
-    Namespace::Ipc,
-    Namespace::Mnt,
-    Namespace::Pid,
-    Namespace::PidForChildren,
-    Namespace::Net,
-    Namespace::Time,
-    Namespace::TimeForChildren,
-    Namespace::Cgroup,
-    Namespace::User,
-];
-
-/// The inode numbers of the host's own namespaces in a test: none that a kernel gives.
-fn hosts() -> BTreeMap<Namespace, u32> {
-    NAMESPACES.into_iter().zip(1..).collect()
-}
 
 type Namespaces = BTreeMap<Namespace, u32>;
 type Sets = BTreeMap<CapabilitySet, Capabilities>;
@@ -199,7 +182,7 @@ fn pod(shape: &mut Shape, value: &Value, path: &str) -> Option<Place> {
 
 fn namespaces(shape: &mut Shape, value: &Value, path: &str) -> Namespaces {
     let spelt = |namespace: Namespace| format!("{namespace:?}");
-    let names: Vec<String> = NAMESPACES.into_iter().map(spelt).collect();
+    let names: Vec<String> = Namespace::ALL.into_iter().map(spelt).collect();
     let known: Vec<&str> = names.iter().map(String::as_str).collect();
     let Some(fields) = shape.fields(value, path, &known) else { return Namespaces::new() };
     let mut found = Namespaces::new();

@@ -1,4 +1,5 @@
 //! A folder with files, and the command run in it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "the helpers of a test are test code, too")]
 
 use std::fs;
 use std::io::Write as _;
@@ -31,10 +32,10 @@ impl Folder {
         self.0.path().to_owned()
     }
 
-    pub(crate) fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
         let path = self.0.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        fs::write(path, bytes).unwrap();
     }
 
     /// Runs `stockade` with these arguments, and this on its standard input.

@@ -139,11 +139,10 @@ pub(super) fn rules(hook: &PlacedHook<'_>, positions: &[u32], field: Field, cont
 /// What of a selector's actions happens at a place: where a hook has two, it acts, and reports that it does, at the first,
 /// and reports what came of the operation at the second.
 fn actions(actions: ir::Actions, part: Part) -> ir::Actions {
-    let ir::Actions { post, deny, signal } = actions;
     match part {
         Part::Whole => actions,
-        Part::Act => ir::Actions { post: post && (deny.is_some() || signal.is_some()), deny, signal },
-        Part::Report => ir::Actions { post, deny: None, signal: None },
+        Part::Act => ir::Actions { post: actions.post && actions.acts(), ..actions },
+        Part::Report => ir::Actions { deny: None, signal: None, ..actions },
     }
 }
 

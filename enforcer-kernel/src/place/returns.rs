@@ -3,7 +3,6 @@
 //! It reports when the function returns, where its arguments are still known, and acts where the operation begins: an
 //! operation that has returned can no longer be refused. So a hook that acts has two places.
 
-use stockade_enforcer_common::plan::ArgPlan;
 use stockade_policy::ir::{ArgType, Hook, HookPoint, Strength};
 
 use super::{NoPlace, Node, Part, Placed, argument, entry, syscall, untyped};
@@ -12,9 +11,7 @@ use crate::instance::Attach;
 /// Finds the places.
 pub(super) fn place(hook: &Hook, node: Node<'_>) -> Result<Vec<Placed>, NoPlace> {
     let report = report(hook, node)?;
-    let acts =
-        hook.selectors.iter().any(|selector| selector.actions.deny.is_some() || selector.actions.signal.is_some());
-    if !acts {
+    if !hook.acts() {
         return Ok(vec![report]);
     }
     let act = Placed { part: Part::Act, ..entry(hook, node)? };
@@ -23,32 +20,30 @@ pub(super) fn place(hook: &Hook, node: Node<'_>) -> Result<Vec<Placed>, NoPlace>
 
 /// Where it reports.
 fn report(hook: &Hook, node: Node<'_>) -> Result<Placed, NoPlace> {
-    let (function, args) = match &hook.point {
-        HookPoint::Kprobe { call, syscall: true } => syscall::entry(call, hook, node)?,
+    let (function, parameters, args) = match &hook.point {
+        HookPoint::Kprobe { call, syscall: true } => {
+            let (function, args) = syscall::entry(call, hook, node)?;
+            (function, syscall::PARAMETERS, args)
+        }
         HookPoint::Kprobe { call, syscall: false } => {
             let parameters = node.btf.function(call);
             let parameters = parameters.ok_or_else(|| {
                 NoPlace::Unavailable(format!("this kernel does not describe `{call}`, so its return cannot be hooked"))
             })?;
             let args = hook.args.iter().map(|arg| argument(arg.ty, arg.index, &parameters, call));
-            (call.clone(), args.collect::<Result<_, _>>()?)
+            (call.clone(), parameters.len(), args.collect::<Result<_, _>>()?)
         }
         other => {
             let name = other.name();
             return Err(NoPlace::Unavailable(format!("the return of `{name}` cannot be hooked by this version")));
         }
     };
-    let returned = returned(hook, &function, node)?;
+    if node.btf.returns_void(&function) == Some(true) {
+        return Err(NoPlace::Argument(format!("`{function}` returns nothing on this kernel")));
+    }
+    // What a function returned comes after its arguments.
+    let returned = untyped(hook.returns.unwrap_or(ArgType::Nop), u32::try_from(parameters).unwrap_or(u32::MAX))?;
     let why = format!("at the return of `{function}` what it did has been done");
     let placed = Placed::whole(Attach::Fexit(function), args, Strength::Observe).because(why);
     Ok(Placed { part: Part::Report, returned: Some(returned), ..placed })
-}
-
-/// What a function returned comes after its arguments.
-fn returned(hook: &Hook, function: &str, node: Node<'_>) -> Result<ArgPlan, NoPlace> {
-    if node.btf.returns_void(function) == Some(true) {
-        return Err(NoPlace::Argument(format!("`{function}` returns nothing on this kernel")));
-    }
-    let parameters = node.btf.function(function).unwrap_or_default().len();
-    untyped(hook.returns.unwrap_or(ArgType::Nop), u32::try_from(parameters).unwrap_or(u32::MAX))
 }

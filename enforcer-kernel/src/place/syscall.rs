@@ -14,6 +14,9 @@ const X64: [u32; 6] = [112, 104, 96, 56, 72, 64];
 /// The same of one that came the 32-bit way: ebx, ecx, edx, esi, edi, ebp.
 const I386: [u32; 6] = [40, 88, 96, 104, 112, 32];
 
+/// An entry's arguments: where the caller's registers are.
+pub(super) const PARAMETERS: usize = 1;
+
 /// The kernel's functions for a way to be called, in the order in which they are looked for, and where the arguments are.
 fn ways(abi: Option<&str>) -> Option<(&'static [&'static str], [u32; 6])> {
     match abi {

@@ -16,7 +16,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -328,6 +328,11 @@ impl Helper {
             line.clear();
         }
         None
+    }
+
+    /// How it ends.
+    pub fn end(mut self) -> ExitStatus {
+        self.child.wait().unwrap()
     }
 
     /// As the kernel's out-of-memory killer would: no chance to clean up.

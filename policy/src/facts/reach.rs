@@ -51,7 +51,7 @@ fn reach(policy: &ValidatedPolicy, hook: &Hook, node: &NodeFacts) -> (Option<Str
     let (strength, why) = strongest(&hook.point, node);
     let acts = hook.selectors.iter().any(|selector| {
         let on_return = selector.on_return.as_ref().map(|on_return| on_return.actions);
-        [Some(selector.actions), on_return].into_iter().flatten().any(|act| act.deny.is_some() || act.signal.is_some())
+        [Some(selector.actions), on_return].into_iter().flatten().any(|actions| actions.acts())
     });
     match policy.minimum_strength.filter(|minimum| acts && strength < *minimum) {
         Some(minimum) => (Some(strength), format!("weaker than {minimum:?}, so it reports TooWeak")),

@@ -32,6 +32,14 @@ pub struct Hook {
     pub selectors: Vec<Selector>,
 }
 
+impl Hook {
+    /// Whether something is done about a call, beside reporting it.
+    #[must_use]
+    pub fn acts(&self) -> bool {
+        self.selectors.iter().any(|selector| selector.actions.acts())
+    }
+}
+
 /// What is said about a return value beside its type.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Returned {

@@ -117,6 +117,22 @@ pub enum Namespace {
     User,
 }
 
+impl Namespace {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Uts,
+        Self::Ipc,
+        Self::Mnt,
+        Self::Pid,
+        Self::PidForChildren,
+        Self::Net,
+        Self::Time,
+        Self::TimeForChildren,
+        Self::Cgroup,
+        Self::User,
+    ];
+}
+
 /// `matchNamespaceChanges`: whether one of these namespaces is another than when the process was executed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct NamespaceChange {
@@ -302,6 +318,14 @@ pub struct Actions {
     pub deny: Option<u16>,
     /// The process is sent this signal (`Sigkill` is 9).
     pub signal: Option<u8>,
+}
+
+impl Actions {
+    /// Whether something is done about the operation or the process, beside reporting it.
+    #[must_use]
+    pub const fn acts(&self) -> bool {
+        self.deny.is_some() || self.signal.is_some()
+    }
 }
 
 /// How a selector's events are made.

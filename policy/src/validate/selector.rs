@@ -210,13 +210,7 @@ fn check_order(readings: &mut Vec<(String, Reading)>, acts: bool, report: &mut R
     // Where the hook acts by itself, a selector may be there to say that nothing is posted.
     for (path, reading) in readings.iter().rev() {
         let Selector { actions, effects, on_return, .. } = &reading.selector;
-        if acts
-            || actions.post
-            || actions.deny.is_some()
-            || actions.signal.is_some()
-            || !effects.is_empty()
-            || on_return.is_some()
-        {
+        if acts || actions.post || actions.acts() || !effects.is_empty() || on_return.is_some() {
             break;
         }
         let what = "it does nothing, and there is no later selector that it could keep from matching";

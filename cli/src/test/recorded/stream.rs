@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use stockade_policy::ir::image_repository;
 use stockade_policy::model::{Ancestor, Place, Process};
 
 use crate::event::{Said, Subject};
@@ -177,16 +178,6 @@ fn place(process: &Value) -> Option<Place> {
     let labels = pod.get("pod_labels").and_then(Value::as_object).into_iter().flatten();
     let labels = labels.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect();
     let container = text(pod, "/container/name")
-        .and_then(|name| Some((name, repository(&text(pod, "/container/image/name")?).to_owned())));
+        .and_then(|name| Some((name, image_repository(&text(pod, "/container/image/name")?).to_owned())));
     Some(Place::Pod { namespace: text(pod, "/namespace")?, labels, container })
-}
-
-/// An image without tag and digest.
-fn repository(image: &str) -> &str {
-    let image = image.split('@').next().unwrap_or(image);
-    let name_start = image.rfind('/').map_or(0, |slash| slash + 1);
-    match image.get(name_start..).and_then(|name| name.find(':')) {
-        Some(colon) => image.get(..name_start + colon).unwrap_or(image),
-        None => image,
-    }
 }
