@@ -48,7 +48,8 @@ fn reach(policy: &ValidatedPolicy, hook: &Hook, node: &NodeFacts) -> (Option<Str
     if let Some(why) = missing(policy, hook, node) {
         return (None, why);
     }
-    let (strength, why) = strongest(&hook.point, node);
+    let (strength, why) =
+        if hook.only_reports_a_return() { (Strength::Observe, String::new()) } else { strongest(&hook.point, node) };
     let acts = hook.selectors.iter().any(|selector| {
         let on_return = selector.on_return.as_ref().map(|on_return| on_return.actions);
         [Some(selector.actions), on_return].into_iter().flatten().any(|actions| actions.acts())
@@ -76,11 +77,7 @@ fn strongest(point: &HookPoint, node: &NodeFacts) -> (Strength, String) {
             None => (Strength::Signal, String::new()),
         },
         HookPoint::Kprobe { syscall: true, .. } | HookPoint::Generated { fentry: false, .. } => {
-            if node.features.contains("override_return") {
-                (Strength::Override, String::new())
-            } else {
-                (Strength::Signal, "its kernel cannot override return values".into())
-            }
+            (Strength::Signal, "this release overrides no system call".into())
         }
         HookPoint::Fentry { .. } | HookPoint::Generated { fentry: true, .. } => (Strength::Observe, String::new()),
         HookPoint::Tracepoint { .. } | HookPoint::Uprobe { .. } | HookPoint::Usdt { .. } => {
@@ -150,6 +147,30 @@ mod tests {
                 format!("{place}: not to be had on b: no LSM hook for security_file_truncate."),
             ]
         );
+    }
+
+    #[test]
+    fn a_return_is_observed_wherever_it_is_and_no_kernel_makes_a_system_call_overridden() {
+        let policy = policy(&json!({"kprobes": [
+            {"call": "security_file_open", "syscall": false, "args": [{"index": 0, "type": "file"}],
+             "return": true, "returnArg": {"index": 0, "type": "int"}},
+            {"call": "sys_getpgid", "syscall": true},
+        ]}));
+        let mut node = node("n", &["yama"], &[]);
+        node.features.insert("override_return".into());
+        let lines = on_nodes(&policy, std::slice::from_ref(&node));
+        assert_eq!(
+            lines,
+            [
+                "spec.kprobes[0] (security_file_open): Observe on n.",
+                "spec.kprobes[1] (sys_getpgid): Signal on n: this release overrides no system call.",
+            ]
+        );
+        // It needs no perf events; what sees a call begin does.
+        node.features.remove("perf_events");
+        let lines = on_nodes(&policy, &[node]);
+        assert_eq!(lines.first().map(String::as_str), Some("spec.kprobes[0] (security_file_open): Observe on n."));
+        assert!(lines.iter().any(|line| line.contains("perf events are not allowed there")), "{lines:?}");
     }
 
     #[test]

@@ -76,6 +76,8 @@ fn over(path: &str, failing: &[(&NodeFacts, String)], all: usize, consequence: &
 /// What `node` lacks for `hook`, if anything.
 pub(super) fn missing(policy: &ValidatedPolicy, hook: &Hook, node: &NodeFacts) -> Option<String> {
     match &hook.point {
+        // Nodes do not publish of which functions they know the return.
+        HookPoint::Kprobe { .. } if hook.only_reports_a_return() => None,
         HookPoint::Lsm { hook: name } => missing_lsm(name, hook, node),
         HookPoint::Kprobe { call, syscall } => match call.strip_prefix("security_").filter(|_| !syscall) {
             Some(name) => missing_security(call, name, policy, hook, node),

@@ -38,6 +38,12 @@ impl Hook {
     pub fn acts(&self) -> bool {
         self.selectors.iter().any(|selector| selector.actions.acts())
     }
+
+    /// Whether all it does is to report a call when it returns: then it is hooked there alone.
+    #[must_use]
+    pub fn only_reports_a_return(&self) -> bool {
+        self.returns.is_some() && !self.acts()
+    }
 }
 
 /// What is said about a return value beside its type.
