@@ -5,6 +5,7 @@
 
 mod dimensions;
 mod fields;
+mod nested;
 mod tables;
 mod tests_of;
 

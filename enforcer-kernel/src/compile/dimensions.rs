@@ -1,74 +1,28 @@
-//! The values of a dimension, as table keys, and what each satisfies.
+//! The values that sets list, by dimension.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stockade_enforcer_common::dimension::{self, CHUNK_MAY};
-use stockade_enforcer_common::key::{LpmNetKey, LpmStrKey, NumKey, StrKey64, StrKey256};
-use stockade_enforcer_common::name::{hook_map, shared_map};
+use stockade_enforcer_common::dimension;
+use stockade_enforcer_common::key::{LpmStrKey, NumKey, StrKey64, StrKey256};
+use stockade_enforcer_common::name::shared_map;
 use stockade_enforcer_common::process::{MarkRow, WHOLE_BINARY, binary_value_id};
-use stockade_policy::ir::{BinaryFilter, Cidr, PortRange, StringCompare, ValidatedPolicy};
+use stockade_policy::ir::{BinaryFilter, PortRange, ValidatedPolicy};
 use zerocopy::IntoBytes;
 
+use super::nested::{Value, outside_in};
 use super::tests_of::{MarkSet, Marks, Set, Test, binary_dimension};
 use crate::ops::BinaryTables;
 use crate::rows::Table;
 
-/// A value with its key in a table.
-#[derive(Debug, Clone)]
-pub(super) struct Row {
-    pub(super) table: &'static str,
-    pub(super) key: Vec<u8>,
-    pub(super) value: Value,
-}
-
-/// What the value is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Value {
-    Number(u64),
-    Whole(String),
-    /// Everything that begins with it and with no longer listed value.
-    Prefix(String),
-    /// Everything that ends with it and with no longer listed value.
-    Postfix(String),
-    Network(Cidr),
-    /// The ports of a prefix: first, bits.
-    Ports(u16, u32),
-    /// The value of a chunk of marks.
-    Chunk(u8),
-    /// The same of a process of whose ancestors an executable is unknown: what may hold.
-    May(u8),
-    /// Any value that no row is about.
-    Other,
-}
-
-impl Value {
-    /// The values that contain this one, itself included: a set that contains this one lists one of them. `None`: too many.
-    pub(super) fn wider(&self) -> Option<Vec<Self>> {
-        match self {
-            Self::Prefix(text) => {
-                Some(ends(text).filter_map(|at| Some(Self::Prefix(text.get(..at)?.into()))).collect())
-            }
-            Self::Postfix(text) => {
-                Some(ends(text).filter_map(|at| Some(Self::Postfix(text.get(at..)?.into()))).collect())
-            }
-            Self::Number(_) | Self::Whole(_) => Some(vec![self.clone()]),
-            Self::Network(_) | Self::Ports(..) | Self::Chunk(_) | Self::May(_) | Self::Other => None,
-        }
-    }
-}
-
-/// Where a text can be cut.
-fn ends(text: &str) -> impl Iterator<Item = usize> + '_ {
-    (0..=text.len()).filter(|at| text.is_char_boundary(*at))
-}
-
 impl Test {
-    /// Whether a value satisfies the test.
-    pub(super) fn holds(&self, value: &Value) -> bool {
-        match *value {
-            Value::May(chunk) => self.is_doubtful(chunk) || self.holds(&Value::Chunk(chunk)),
-            _ => self.negated != self.set.contains(value),
-        }
+    /// Whether a value satisfies the test that no set lists and none that a set lists contains.
+    pub(super) fn holds_elsewhere(&self) -> bool {
+        self.negated
+    }
+
+    /// Whether a chunk of marks satisfies the test.
+    pub(super) fn holds_in(&self, chunk: u8) -> bool {
+        matches!(self.set, Set::Mark { bit, .. } if self.negated != (chunk >> bit & 1 == 1))
     }
 
     /// Whether a chunk of marks leaves open if the test holds, where an ancestor's executable is unknown.
@@ -78,64 +32,17 @@ impl Test {
 }
 
 impl Set {
-    fn contains(&self, value: &Value) -> bool {
-        match (self, value) {
-            (Self::Numbers(set), Value::Number(number)) => set.contains(number),
-            (Self::Texts(set), Value::Whole(text)) => set.contains(text),
-            (Self::Texts(set), Value::Prefix(text)) => set.iter().any(|prefix| text.starts_with(prefix.as_str())),
-            (Self::Texts(set), Value::Postfix(text)) => set.iter().any(|postfix| text.ends_with(postfix.as_str())),
-            (Self::Addresses(set), Value::Network(network)) => set.iter().any(|of| covers(of, network)),
-            (Self::Ports(set), Value::Ports(first, bits)) => {
-                let last = first | u16::MAX.checked_shr(*bits).unwrap_or(0);
-                set.iter().any(|range| range.first <= *first && last <= range.last)
-            }
-            (Self::Mark { bit, .. }, Value::Chunk(chunk)) => chunk >> bit & 1 == 1,
-            // No mark is set in a value that is in no row (0), and no set contains what it does not list.
-            _ => false,
-        }
-    }
-
-    /// The values of the set that rows are needed for.
-    pub(super) fn values(&self, dimension: u32) -> Vec<Row> {
+    /// The values of the set that rows are needed for: it contains what they contain, and nothing else.
+    pub(super) fn values(&self, dimension: u32) -> Vec<Value> {
         match self {
-            Self::Numbers(set) => {
-                set.iter().map(|number| numeric(dimension, *number, Value::Number(*number))).collect()
-            }
-            Self::Texts(set) => set.iter().filter_map(|text| text_row(dimension, text)).collect(),
-            Self::Addresses(set) => set.iter().filter_map(|cidr| network(dimension, *cidr)).collect(),
-            Self::Ports(set) => {
-                set.iter().flat_map(blocks).filter_map(|(first, bits)| ports(dimension, first, bits)).collect()
-            }
+            Self::Numbers(set) => set.iter().map(|number| Value::Number(*number)).collect(),
+            Self::Texts(set) => set.iter().map(|text| Value::text(dimension, text)).collect(),
+            Self::Addresses(set) => set.iter().map(|cidr| Value::Network(*cidr)).collect(),
+            Self::Ports(set) => set.iter().flat_map(blocks).map(|(first, bits)| Value::Ports(first, bits)).collect(),
             // All marks of a chunk together: see `chunks`.
             Self::Mark { .. } => Vec::new(),
         }
     }
-}
-
-fn covers(wide: &Cidr, narrow: &Cidr) -> bool {
-    let mask = |length: u8| u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
-    let same = (u128::from(wide.address) ^ u128::from(narrow.address)) & mask(wide.length) == 0;
-    wide.length <= narrow.length && same
-}
-
-fn numeric(dimension: u32, number: u64, value: Value) -> Row {
-    Row { table: hook_map::NUM, key: NumKey::new(dimension, number).as_bytes().to_vec(), value }
-}
-
-/// The rows of a chunk of marks, for every value of the bits that the tests ask about: what holds, and, where executions are
-/// asked about, what may hold if one is unknown.
-pub(super) fn chunks(dimension: u32, tests: &[(u32, &Test)]) -> Vec<Row> {
-    let mask = chunk_mask(tests, |_| true);
-    let binaries = chunk_mask(tests, |binary| binary) != 0;
-    // 0 is the value of a dimension of another kind, too.
-    let values = (0..=u8::MAX).filter(|chunk| mask != 0 && chunk & !mask == 0);
-    values
-        .flat_map(|chunk| {
-            let plain = numeric(dimension, u64::from(chunk), Value::Chunk(chunk));
-            let may = binaries.then(|| numeric(dimension, u64::from(chunk) | CHUNK_MAY, Value::May(chunk)));
-            std::iter::once(plain).chain(may)
-        })
-        .collect()
 }
 
 /// The bits of a chunk that tests ask about; `of`: only those of executions, or all.
@@ -145,50 +52,6 @@ pub(super) fn chunk_mask(tests: &[(u32, &Test)], of: impl Fn(bool) -> bool) -> u
         _ => None,
     });
     bits.fold(0, |mask, bit| mask | bit)
-}
-
-/// The facet of an argument's dimension.
-fn facet(dimension: u32) -> u32 {
-    dimension.saturating_sub(dimension::ARGUMENTS) % dimension::ARGUMENT_STRIDE
-}
-
-fn text_row(dimension: u32, text: &str) -> Option<Row> {
-    use dimension::Facet;
-    let row = |table, key: &[u8], value| Some(Row { table, key: key.to_vec(), value });
-    // Binaries are asked about by the id of the listed value that matched.
-    match dimension {
-        dimension::BINARY_EXACT | dimension::BINARY_PREFIX | dimension::BINARY_POSTFIX => {
-            let value = match dimension {
-                dimension::BINARY_EXACT => Value::Whole(text.into()),
-                dimension::BINARY_PREFIX => Value::Prefix(text.into()),
-                _ => Value::Postfix(text.into()),
-            };
-            return Some(numeric(dimension, binary_value_id(dimension, text.as_bytes()), value));
-        }
-        _ => {}
-    }
-    let bytes = text.as_bytes();
-    if facet(dimension) == Facet::Whole as u32 {
-        let value = Value::Whole(text.into());
-        if let Some(key) = StrKey64::new(dimension, bytes) {
-            return row(hook_map::STR64, key.as_bytes(), value);
-        }
-        return row(hook_map::STR256, StrKey256::new(dimension, bytes)?.as_bytes(), value);
-    }
-    if facet(dimension) == Facet::Prefix as u32 {
-        return row(hook_map::LPM_STR, LpmStrKey::prefix(dimension, bytes)?.as_bytes(), Value::Prefix(text.into()));
-    }
-    row(hook_map::LPM_STR, LpmStrKey::postfix(dimension, bytes)?.as_bytes(), Value::Postfix(text.into()))
-}
-
-fn network(dimension: u32, cidr: Cidr) -> Option<Row> {
-    let key = LpmNetKey::address(dimension, cidr.address.octets(), u32::from(cidr.length))?;
-    Some(Row { table: hook_map::LPM_NET, key: key.as_bytes().to_vec(), value: Value::Network(cidr) })
-}
-
-fn ports(dimension: u32, first: u16, bits: u32) -> Option<Row> {
-    let key = LpmNetKey::port(dimension, first, bits)?;
-    Some(Row { table: hook_map::LPM_NET, key: key.as_bytes().to_vec(), value: Value::Ports(first, bits) })
 }
 
 /// The fewest prefixes that together are a range: (first, bits).
@@ -223,8 +86,8 @@ impl Binaries {
     }
 
     /// The values listed in a dimension.
-    pub(super) fn rows(&self, dimension: u32) -> Vec<Row> {
-        self.0.get(&dimension).into_iter().flatten().filter_map(|text| text_row(dimension, text)).collect()
+    pub(super) fn values(&self, dimension: u32) -> impl Iterator<Item = Value> + '_ {
+        self.0.get(&dimension).into_iter().flatten().map(move |text| Value::text(dimension, text))
     }
 
     /// The tables in which executables' paths are looked up.
@@ -249,14 +112,27 @@ impl Binaries {
     #[must_use]
     pub fn mark_rows(&self, marks: &Marks) -> Table {
         let mut table = pid_rows(marks);
-        for (dimension, values) in &self.0 {
-            for value in values {
-                let row = marks_set_by(*dimension, value, marks);
-                if row.marks != [0; 2] {
-                    let id = binary_value_id(*dimension, value.as_bytes());
-                    table.insert(NumKey::new(*dimension, id).as_bytes().to_vec(), row.as_bytes().to_vec());
+        for dimension in self.0.keys() {
+            // The marks of the sets that list a value; an exec of what it contains sets them too.
+            let mut listed: BTreeMap<Value, MarkRow> =
+                self.values(*dimension).map(|value| (value, MarkRow::default())).collect();
+            for (mark, slot) in marks {
+                let MarkSet::Binaries { compare, values } = mark else { continue };
+                for value in values.iter().filter(|_| binary_dimension(*compare) == *dimension) {
+                    mark_in(listed.entry(Value::text(*dimension, value)).or_default(), *slot);
                 }
             }
+            let with_outer = |outer: Option<&MarkRow>, MarkRow { marks: [low, high] }| {
+                let [outer_low, outer_high] = outer.map_or([0; 2], |outer| outer.marks);
+                MarkRow { marks: [low | outer_low, high | outer_high] }
+            };
+            outside_in(listed, with_outer, |value, row| {
+                if let Some((_, key)) = value.key(*dimension)
+                    && row.marks != [0; 2]
+                {
+                    table.insert(key, row.as_bytes().to_vec());
+                }
+            });
         }
         table
     }
@@ -269,15 +145,19 @@ fn pid_rows(marks: &Marks) -> Table {
         let dimension = if *own { dimension::PID_OWN } else { dimension::PID_HOST };
         for pid in pids {
             let row = rows.entry((dimension, *pid)).or_default();
-            if let Some(word) = row.marks.get_mut(*slot as usize / 64) {
-                *word |= 1 << (slot % 64);
-            }
+            mark_in(row, *slot);
         }
     }
     let row = |((dimension, pid), row): ((u32, u32), MarkRow)| {
         (NumKey::new(dimension, u64::from(pid)).as_bytes().to_vec(), row.as_bytes().to_vec())
     };
     rows.into_iter().map(row).collect()
+}
+
+fn mark_in(row: &mut MarkRow, slot: u32) {
+    if let Some(word) = row.marks.get_mut(slot as usize / 64) {
+        *word |= 1 << (slot % 64);
+    }
 }
 
 fn binary_key(dimension: u32, value: &[u8]) -> Option<(&'static str, Vec<u8>)> {
@@ -291,24 +171,4 @@ fn binary_key(dimension: u32, value: &[u8]) -> Option<(&'static str, Vec<u8>)> {
         }
         _ => Some((shared_map::BINARY_LPM, LpmStrKey::postfix(dimension, value)?.as_bytes().to_vec())),
     }
-}
-
-/// The marks of the sets that contain a binary whose longest listed value is `value`.
-fn marks_set_by(dimension: u32, value: &str, marks: &Marks) -> MarkRow {
-    let mut row = MarkRow::default();
-    for (mark, slot) in marks {
-        let MarkSet::Binaries { compare, values } = mark else { continue };
-        let matches = match compare {
-            StringCompare::Equal => values.contains(value),
-            StringCompare::Prefix => values.iter().any(|prefix| value.starts_with(prefix.as_str())),
-            StringCompare::Postfix => values.iter().any(|postfix| value.ends_with(postfix.as_str())),
-        };
-        if binary_dimension(*compare) == dimension
-            && matches
-            && let Some(word) = row.marks.get_mut(*slot as usize / 64)
-        {
-            *word |= 1 << (slot % 64);
-        }
-    }
-    row
 }

@@ -1,9 +1,9 @@
 //! Rules → head, vectors and tables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use stockade_enforcer_common::bits::{EMPTY_VECTOR, Vector, Words};
-use stockade_enforcer_common::dimension::{self, CHUNK_DOUBT, CHUNK_MASK};
+use stockade_enforcer_common::dimension::{self, CHUNK_DOUBT, CHUNK_MASK, CHUNK_MAY};
 use stockade_enforcer_common::head::{
     CLASS_UNKNOWN_POD, DIRECT_CLASSES, Head, NEEDS_MARKS, NEEDS_NAMESPACES, NEEDS_PROCESS, RuleRow,
 };
@@ -12,8 +12,9 @@ use stockade_enforcer_common::name::hook_map;
 use stockade_policy::ir::{ArgTest, Hook};
 use zerocopy::IntoBytes;
 
-use super::dimensions::{self, Row, Value};
+use super::dimensions::{Binaries, chunk_mask};
 use super::fields::{Fields, set};
+use super::nested::{self, Value};
 use super::tests_of::{CompiledRule, Test};
 use super::{Context, TooLarge};
 use crate::rows::Table;
@@ -171,78 +172,90 @@ fn one_dimension(
     if let Some(place) = head.defaults.get_mut(dimension as usize) {
         *place = default;
     }
-    let mut rows: BTreeMap<Vec<u8>, Row> = BTreeMap::new();
-    // Of binaries, every value that is listed on the node: an executable is known by the longest that it matches.
-    let listed = context.binaries.rows(dimension);
-    let values = asked.all().flat_map(|test| test.set.values(dimension)).chain(listed);
-    for row in values.chain(dimensions::chunks(dimension, tests)) {
-        rows.insert(row.key.clone(), row);
-    }
-    doubts(dimension, tests, vectors, tables);
-    let listing = asked.listing(dimension);
-    for Row { table, key, value } in rows.into_values() {
-        let number = vectors.number(asked.satisfied(&value, &listing));
+    chunks(dimension, tests, &asked, vectors, tables);
+    let mut insert = |value: &Value, inside: &Inside| {
+        let number = vectors.number(Vector::new(inside.rules));
         // A value that satisfies what any other does needs no row, unless rows nest.
-        if number != default || !matches!(value, Value::Number(_) | Value::Whole(_) | Value::Chunk(_)) {
+        if (number != default || value.nests())
+            && let Some((table, key)) = value.key(dimension)
+        {
             tables.entry(table).or_default().insert(key, number.to_ne_bytes().to_vec());
         }
-    }
+    };
+    let listed = asked.listed(dimension, &context.binaries);
+    nested::outside_in(listed, |outer, listing| asked.inside(outer, &listing), &mut insert);
 }
 
 /// What rules ask of one dimension.
 struct Tests<'a> {
-    /// By rule: all of them have to hold.
-    by_rule: BTreeMap<u32, Vec<&'a Test>>,
+    /// By rule, numbered: all of them have to hold.
+    by_rule: BTreeMap<u32, Vec<(usize, &'a Test)>>,
     /// The rules that a value satisfies that nobody lists.
     default: Words,
 }
 
-/// Which rules list a value.
-type Listing = BTreeMap<Value, Vec<u32>>;
+/// A test: its rule and its number.
+type TestOf = (u32, usize);
+
+/// What is known of a value.
+struct Inside {
+    /// The tests whose sets contain it.
+    tests: BTreeSet<TestOf>,
+    /// The rules that it satisfies.
+    rules: Words,
+}
 
 impl<'a> Tests<'a> {
     fn of(tests: &[(u32, &'a Test)], rules: &[CompiledRule]) -> Self {
-        let mut by_rule: BTreeMap<u32, Vec<&Test>> = BTreeMap::new();
-        for (rule, test) in tests {
-            by_rule.entry(*rule).or_default().push(test);
+        let mut by_rule: BTreeMap<u32, Vec<(usize, &Test)>> = BTreeMap::new();
+        for (number, (rule, test)) in tests.iter().enumerate() {
+            by_rule.entry(*rule).or_default().push((number, test));
         }
         // A probe's rule is judged by its class alone; left out here, it keeps no vector from being empty.
         let asking = rules.iter().filter(|rule| !rule.probe);
         let mut default = Vector::of(asking.map(|rule| rule.number as usize)).words;
         for (rule, tests) in &by_rule {
-            put(&mut default, *rule, tests.iter().all(|test| test.holds(&Value::Other)));
+            put(&mut default, *rule, tests.iter().all(|(_, test)| test.holds_elsewhere()));
         }
         Self { by_rule, default }
     }
 
-    fn all(&self) -> impl Iterator<Item = &'a Test> + '_ {
-        self.by_rule.values().flatten().copied()
-    }
-
-    fn listing(&self, dimension: u32) -> Listing {
-        let mut listing = Listing::new();
+    /// The values that need rows, each with the tests that list it. Of binaries, every value that is listed on the node: an
+    /// executable is known by the longest that it matches.
+    fn listed(&self, dimension: u32, binaries: &Binaries) -> BTreeMap<Value, Vec<TestOf>> {
+        let mut listed: BTreeMap<Value, Vec<TestOf>> =
+            binaries.values(dimension).map(|value| (value, Vec::new())).collect();
         for (rule, tests) in &self.by_rule {
-            for row in tests.iter().flat_map(|test| test.set.values(dimension)) {
-                listing.entry(row.value).or_default().push(*rule);
-            }
-        }
-        listing
-    }
-
-    /// The rules that a value satisfies. A rule that lists neither the value nor one that it is part of thinks of it as of
-    /// any other: with a thousand policies of fifty values each, asking all of them about all values would take minutes.
-    fn satisfied(&self, value: &Value, listing: &Listing) -> Vector {
-        let mut words = self.default;
-        let mut ask = |rule: u32, tests: &[&Test]| put(&mut words, rule, tests.iter().all(|test| test.holds(value)));
-        match value.wider() {
-            Some(values) => {
-                for rule in values.iter().filter_map(|value| listing.get(value)).flatten() {
-                    ask(*rule, self.by_rule.get(rule).map_or(&[], Vec::as_slice));
+            for (number, test) in tests {
+                for value in test.set.values(dimension) {
+                    listed.entry(value).or_default().push((*rule, *number));
                 }
             }
-            None => self.by_rule.iter().for_each(|(rule, tests)| ask(*rule, tests)),
         }
-        Vector::new(words)
+        listed
+    }
+
+    /// What is known of a value that these tests list. A rule that lists neither the value nor one around it thinks of it as of
+    /// any other, and one that lists nothing new as of the value around it.
+    fn inside(&self, outer: Option<&Inside>, listing: &[TestOf]) -> Inside {
+        let (mut tests, mut rules) =
+            outer.map_or_else(|| (BTreeSet::new(), self.default), |outer| (outer.tests.clone(), outer.rules));
+        tests.extend(listing);
+        for (rule, _) in listing {
+            let asked = self.by_rule.get(rule).into_iter().flatten();
+            let holds = { asked }.all(|(number, test)| test.negated != tests.contains(&(*rule, *number)));
+            put(&mut rules, *rule, holds);
+        }
+        Inside { tests, rules }
+    }
+
+    /// The rules that a chunk of marks satisfies.
+    fn chunk(&self, holds: impl Fn(&Test) -> bool) -> Vector {
+        let mut rules = self.default;
+        for (rule, tests) in &self.by_rule {
+            put(&mut rules, *rule, tests.iter().all(|(_, test)| holds(test)));
+        }
+        Vector::new(rules)
     }
 }
 
@@ -254,23 +267,38 @@ fn put(words: &mut Words, rule: u32, is: bool) {
     }
 }
 
-/// What a chunk of marks needs beside its rows: its mask, and the rules of which it cannot be known whether they hold.
-fn doubts(dimension: u32, tests: &[(u32, &Test)], vectors: &mut Vectors, tables: &mut BTreeMap<&'static str, Table>) {
-    let mask = dimensions::chunk_mask(tests, |_| true);
+/// The rows of a chunk of marks, for every value of the bits that tests ask about: what holds, and, where executions are
+/// asked about, what may hold and what that leaves open if one is unknown.
+fn chunks(
+    dimension: u32,
+    tests: &[(u32, &Test)],
+    asked: &Tests<'_>,
+    vectors: &mut Vectors,
+    tables: &mut BTreeMap<&'static str, Table>,
+) {
+    let mask = chunk_mask(tests, |_| true);
     if mask == 0 {
         return;
     }
     let mut insert = |value: u64, number: u32| {
-        let key = NumKey::new(dimension, value).as_bytes().to_vec();
-        tables.entry(hook_map::NUM).or_default().insert(key, number.to_ne_bytes().to_vec());
+        let (table, key) = nested::numeric(dimension, value);
+        tables.entry(table).or_default().insert(key, number.to_ne_bytes().to_vec());
     };
     insert(CHUNK_MASK, u32::from(mask));
-    if dimensions::chunk_mask(tests, |binary| binary) == 0 {
-        return;
-    }
+    let default = vectors.number(Vector::new(asked.default));
+    let binaries = chunk_mask(tests, |binary| binary) != 0;
+    // 0 is the value of a dimension of another kind, too.
     for chunk in (0..=u8::MAX).filter(|chunk| chunk & !mask == 0) {
-        let doubtful = tests.iter().filter(|(_, test)| test.is_doubtful(chunk)).map(|(rule, _)| *rule as usize);
-        insert(u64::from(chunk) | CHUNK_DOUBT, vectors.number(Vector::of(doubtful)));
+        let number = vectors.number(asked.chunk(|test| test.holds_in(chunk)));
+        if number != default {
+            insert(u64::from(chunk), number);
+        }
+        if binaries {
+            let may = asked.chunk(|test| test.is_doubtful(chunk) || test.holds_in(chunk));
+            insert(u64::from(chunk) | CHUNK_MAY, vectors.number(may));
+            let doubtful = tests.iter().filter(|(_, test)| test.is_doubtful(chunk)).map(|(rule, _)| *rule as usize);
+            insert(u64::from(chunk) | CHUNK_DOUBT, vectors.number(Vector::of(doubtful)));
+        }
     }
 }
 
