@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: what an operation costs, in executed instructions, and the table in `docs/performance.md` that says so.
+//! `cargo xtask bench`: what an operation costs in a guest, in executed instructions, and what judging a policy costs here; and
+//! the tables in `docs/performance.md` that say so.
 
 mod reasons;
 mod rows;
@@ -21,7 +22,8 @@ const EXAMPLE: &str = "hot_path";
 /// The agent, for its own memory: package and program.
 const AGENT: &str = "stockade-enforcer";
 const DOCUMENT: &str = "docs/performance.md";
-const BEGIN: &str = "<!-- written by `cargo xtask bench hot-path --write` -->";
+/// The example that measures judging and compiling.
+const POLICY_EXAMPLE: &str = "policy_cost";
 const END: &str = "<!-- end -->";
 
 /// Measure, and compare with the budgets.
@@ -35,16 +37,34 @@ pub(crate) struct Bench {
 enum What {
     /// What a hook costs, in executed instructions of a guest.
     HotPath(HotPath),
+    /// What judging and compiling policies costs on this machine, in time of one CPU and in memory.
+    Policy(Shown),
+}
+
+impl What {
+    /// As it is called on the command line.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::HotPath(_) => "hot-path",
+            Self::Policy(_) => "policy",
+        }
+    }
 }
 
 #[derive(Debug, Args)]
 struct HotPath {
-    /// How to print the rows.
-    #[arg(short, long, value_enum, default_value = "table")]
-    output: Output,
+    #[command(flatten)]
+    shown: Shown,
     /// The kernel to measure on.
     #[arg(long, default_value = "6.1")]
     kernel: String,
+}
+
+#[derive(Debug, Args)]
+struct Shown {
+    /// How to print the rows.
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Output,
     /// Write the table into docs/performance.md.
     #[arg(long)]
     write: bool,
@@ -58,8 +78,10 @@ enum Output {
 
 /// Runs the command. A figure over its budget is shown and is no error: the table is where it is explained.
 pub(crate) fn run(bench: &Bench) -> Result<()> {
-    let What::HotPath(HotPath { output, kernel, write }) = &bench.what;
-    let rows = measure(kernel)?;
+    let (rows, Shown { output, write }) = match &bench.what {
+        What::HotPath(HotPath { shown, kernel }) => (measure(kernel)?, shown),
+        What::Policy(shown) => (measure_policies()?, shown),
+    };
     match output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&rows)?),
         Output::Table => println!("{}", rows::table(&rows)),
@@ -67,7 +89,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
     if *write {
         let path = workspace::root().join(DOCUMENT);
         let old = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        fs::write(&path, between(&old, &rows::table(&rows))?)?;
+        fs::write(&path, between(&old, bench.what.name(), &rows::table(&rows))?)?;
         eprintln!("wrote {DOCUMENT}");
     }
     Ok(())
@@ -75,7 +97,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
 
 fn measure(kernel: &str) -> Result<Vec<Row>> {
     ebpf::build()?;
-    let binary = step("bench: build", |_| build())?;
+    let binary = step("bench: build", |_| build(EXAMPLE, &["--package", AGENT, "--bin", AGENT]))?;
     let agent = binary.ancestors().nth(2).context("the bench has no folder")?.join(AGENT);
     let machine = vm::Machine {
         cpus: 1,
@@ -97,27 +119,41 @@ fn measure(kernel: &str) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn build() -> Result<PathBuf> {
+fn measure_policies() -> Result<Vec<Row>> {
+    let binary = step("bench: build", |_| build(POLICY_EXAMPLE, &[]))?;
+    let rows = rows::parse(&step("bench: measure", |_| Run::new(&binary).output())?)?;
+    ensure!(!rows.is_empty(), "the bench printed no row");
+    Ok(rows)
+}
+
+/// Builds an example, and what else is asked for; the example's path.
+fn build(example: &str, also: &[&str]) -> Result<PathBuf> {
     let messages = Run::new("cargo")
-        .args(["build", "--quiet", "--release", "--package", PACKAGE, "--example", EXAMPLE])
-        .args(["--package", AGENT, "--bin", AGENT])
+        .args(["build", "--quiet", "--release", "--package", PACKAGE, "--example", example])
+        .args(also)
         .arg("--message-format=json-render-diagnostics")
         .current_dir(workspace::root())
         .output()?;
     let found = messages.lines().find_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        let is_it = message.pointer("/target/name")? == EXAMPLE;
+        let is_it = message.pointer("/target/name")? == example;
         let path = message.get("executable")?.as_str()?;
         is_it.then(|| Path::new(path).to_path_buf())
     });
-    found.with_context(|| format!("cargo built no example {EXAMPLE} of {PACKAGE}"))
+    found.with_context(|| format!("cargo built no example {example} of {PACKAGE}"))
+}
+
+/// What stands before the table of a bench.
+fn mark(bench: &str) -> String {
+    format!("<!-- written by `cargo xtask bench {bench} --write` -->")
 }
 
 /// Puts the table between the two marks of the document.
-fn between(document: &str, table: &str) -> Result<String> {
-    let marks = document.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let (before, after) = marks.with_context(|| format!("{DOCUMENT} has lost its marks: {BEGIN} and {END}"))?;
-    Ok(format!("{before}{BEGIN}\n\n{table}\n{END}{after}"))
+fn between(document: &str, bench: &str, table: &str) -> Result<String> {
+    let begin = mark(bench);
+    let marks = document.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let (before, after) = marks.with_context(|| format!("{DOCUMENT} has lost its marks: {begin} and {END}"))?;
+    Ok(format!("{before}{begin}\n\n{table}\n{END}{after}"))
 }
 
 #[cfg(test)]
@@ -126,10 +162,11 @@ mod tests {
 
     #[test]
     fn only_what_is_between_the_marks_changes() {
-        let document = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
-        let new = between(&document, "| new |\n").unwrap();
-        assert_eq!(new, format!("before\n{BEGIN}\n\n| new |\n\n{END}\nafter\n"));
-        assert_eq!(between(&new, "| new |\n").unwrap(), new, "writing twice changes nothing");
-        assert!(between("no marks", "").is_err());
+        let (first, second) = (mark("first"), mark("second"));
+        let document = format!("before\n{first}\nold\n{END}\nbetween\n{second}\nold\n{END}\nafter\n");
+        let new = between(&document, "second", "| new |\n").unwrap();
+        assert_eq!(new, format!("before\n{first}\nold\n{END}\nbetween\n{second}\n\n| new |\n\n{END}\nafter\n"));
+        assert_eq!(between(&new, "second", "| new |\n").unwrap(), new, "writing twice changes nothing");
+        assert!(between("no marks", "first", "").is_err());
     }
 }
