@@ -214,3 +214,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn capabilities_in_a_namespace_are_not_had_in_the_hosts() {
+    let refused = |namespaces: Value, in_namespace: bool| {
+        let judgement = judge(&json!({
+            "apiVersion": "cilium.io/v1alpha1", "kind": "TracingPolicy", "metadata": {"name": "p"},
+            "spec": {"kprobes": [{"call": "f", "syscall": false, "selectors": [{
+                "matchNamespaces": namespaces,
+                "matchCapabilities": [
+                    {"operator": "In", "values": ["CAP_SYS_ADMIN"], "isNamespaceCapability": in_namespace},
+                ],
+            }]}]},
+        }));
+        judgement.faults.iter().any(|fault| fault.code == "FilterNever")
+    };
+    let entry = |operator: &str, values: &[&str]| json!({"namespace": "User", "operator": operator, "values": values});
+    assert!(refused(json!([entry("In", &["host_ns"])]), true));
+    assert!(!refused(json!([entry("In", &["host_ns"])]), false));
+    assert!(!refused(json!([entry("In", &["host_ns", "4026531999"])]), true));
+    assert!(refused(json!([entry("In", &["host_ns", "4026531999"]), entry("NotIn", &["4026531999"])]), true));
+    assert!(!refused(json!([entry("NotIn", &["4026531999"])]), true));
+}

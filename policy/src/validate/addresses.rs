@@ -183,8 +183,9 @@ fn not_an_address(text: &str, address: &str, length: Option<&str>, path: &str, r
         return;
     }
     let (head, dotted) = address.rsplit_once(':').map_or(("", address), |(head, dotted)| (head, dotted));
-    if let Some(plain) = sloppy_ipv4(dotted) {
-        let colon = if address.contains(':') { ":" } else { "" };
+    let colon = if address.contains(':') { ":" } else { "" };
+    let is_address = |plain: &Ipv4Addr| format!("{head}{colon}{plain}").parse::<IpAddr>().is_ok();
+    if let Some(plain) = sloppy_ipv4(dotted).filter(is_address) {
         let what = format!("{} is read differently by different programs", quoted(text));
         let mut help = String::from("write all four numbers, without leading zeros");
         // Without a length, 10.1 is 10.0.0.1 for some and 10.1.0.0 for others.
@@ -303,6 +304,19 @@ mod tests {
             let is_network = block(bits, length).0 == bits;
             let (_, faults) = read(&[format!("{}/{length}", Ipv6Addr::from_bits(bits))]);
             prop_assert_eq!(faults == 0, is_network);
+        }
+
+        #[test]
+        fn what_is_suggested_for_a_spelling_is_an_address(text in "[{:f0-9]{0,6}:?[01.]{0,9}") {
+            let filter = json!({"values": [text]});
+            let mut report = Report::default();
+            super::values(&Node::new(&filter, "f"), false, &mut report);
+            for fault in report.finish().faults {
+                if let Some((_, suggested)) = fault.help.split_once("perhaps ") {
+                    prop_assert_ne!(suggested, &text);
+                    prop_assert!(suggested.parse::<IpAddr>().is_ok(), "{}", suggested);
+                }
+            }
         }
 
         #[test]

@@ -7,7 +7,7 @@ use super::node::Node;
 use super::report::Report;
 use super::schema::quoted;
 use crate::fault::codes;
-use crate::ir::{Namespace, NamespaceFilter};
+use crate::ir::{Namespace, NamespaceFilter, Selector};
 use crate::language::limits::MAX_ENTRIES;
 
 /// How a document writes the namespace of the host's pid 1.
@@ -24,6 +24,23 @@ pub(super) fn read(selector: &Merged<'_>, report: &mut Report) -> Vec<NamespaceF
         report.fault(selector.path_of("matchNamespaces"), codes::FILTER_NEVER, what, "remove one of them");
     }
     filters
+}
+
+/// `isNamespaceCapability` is about processes in another user namespace than the host's: as if that were excluded.
+pub(super) fn check_users(node: &Merged<'_>, selector: &Selector, report: &mut Report) {
+    let Selector { namespaces, capabilities, capability_changes, .. } = selector;
+    let elsewhere = capabilities.iter().any(|filter| filter.in_namespace)
+        || capability_changes.iter().any(|filter| filter.in_namespace);
+    if !elsewhere || never(namespaces, Namespace::User) {
+        return;
+    }
+    let not_the_hosts =
+        NamespaceFilter { namespace: Namespace::User, negated: true, inodes: BTreeSet::new(), host: true };
+    if never(&[namespaces.as_slice(), &[not_the_hosts]].concat(), Namespace::User) {
+        let what =
+            "isNamespaceCapability is about processes outside of the host's user namespace, and only it is listed";
+        report.fault(node.path_of("matchNamespaces"), codes::FILTER_NEVER, what, "remove one of them");
+    }
 }
 
 fn read_one(node: &Node<'_>, report: &mut Report) -> Option<NamespaceFilter> {

@@ -144,6 +144,7 @@ fn read(own: Node<'_>, place: &Place<'_>, surroundings: &Surroundings<'_>, repor
         on_return,
         label: node.field("label").and_then(|label| label.text()).unwrap_or_default().to_owned(),
     };
+    namespaces::check_users(&node, &selector, report);
     if node.said("label").is_some() {
         report.needs(node.path_of("label"), Feature::Field("label"));
         check_nul(&node.path_of("label"), "a label", &selector.label, report);
