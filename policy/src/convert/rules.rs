@@ -323,6 +323,7 @@ pub const ALL: &[Rule] = &[
     leaves(codes::ADDR_ALWAYS, "who wrote it meant something"),
     leaves(codes::ADDR_NATIVE_ONLY, ACCEPTED),
     leaves(codes::ADDR_OVERLAP, ACCEPTED),
+    leaves(codes::FAMILY_IMPLIED, ACCEPTED),
     leaves(codes::ADDR_NOT_YET, ACCEPTED),
     rewrites(
         codes::PORT_INVALID,

@@ -654,6 +654,12 @@ codes! {
         wrong: "`10.0.0.0/8` and `10.1.0.0/16`",
         right: "",
     }
+    Warning FAMILY_IMPLIED "FamilyImplied" {
+        when: "`Family` lists both families that have addresses, beside a filter on addresses or ports",
+        why: "A filter on addresses or ports is about sockets of these families anyway, so that `Family` changes nothing.",
+        wrong: "`Family [AF_INET, AF_INET6]` and `DPort 80`",
+        right: "`DPort 80`",
+    }
     Warning ADDR_NOT_YET "AddrNotYet" {
         when: "the hook runs before the socket has the address that the filter is about",
         why: "While a socket is being connected or bound it does not have the address yet, so the filter compares zeros.",

@@ -52,6 +52,7 @@ pub(super) fn read(
             filters.iter().filter(|filter| filter.arg == position && is_about_one(&filter.test)).collect();
         let path = selector.path_of(if arg.is_data() { "matchData" } else { "matchArgs" });
         together::check(&of_arg, arg, &path, report);
+        warn_implied(&of_arg, position, &path, report);
     }
     let about_ip = !place.points.is_empty() && place.points.iter().all(well_known::is_about_ip);
     if !about_ip {
@@ -115,6 +116,13 @@ const fn is_ip_test(test: &ArgTest) -> bool {
 /// refuse a connection to a Unix socket.
 fn ip_sockets(arg: usize) -> ArgFilter {
     ArgFilter { arg, test: ArgTest::Family([AF_INET, AF_INET6].into()), negated: false }
+}
+
+fn warn_implied(filters: &[&ArgFilter], arg: usize, path: &str, report: &mut Report) {
+    if filters.iter().any(|filter| is_ip_test(&filter.test)) && filters.contains(&&ip_sockets(arg)) {
+        let what = "Family lists both families that have addresses and ports, which another filter asks for anyway";
+        report.warn(path, codes::FAMILY_IMPLIED, what, "remove Family, or list one of them");
+    }
 }
 
 fn read_one(
