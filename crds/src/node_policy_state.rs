@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::policy_status::Activity;
-use crate::words::{EntryState, Reason, Strength};
+use crate::words::{EntryState, Mode, Reason, Strength};
 
 /// NodePolicyState has no spec: there is nothing to wish for.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, CustomResource)]
@@ -88,6 +88,10 @@ pub struct PolicyEntry {
     /// First 12 hexadecimal digits of the compiled policy's digest.
     #[serde(default)]
     pub digest: String,
+    /// What the state is about, beside the generation: Enforce, Monitor (also by the annotation stockade.dev/suspend, which
+    /// makes no generation) or Observe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
     /// Pending, Programmed, Retrying or Failed.
     pub state: EntryState,
     /// An older generation that is in force while this one is not.
@@ -194,6 +198,7 @@ mod tests {
                 uid: "u".into(),
                 generation: 3,
                 digest: "0123456789ab".into(),
+                mode: Some(Mode::Monitor),
                 state: EntryState::Programmed,
                 generation_in_force: None,
                 strength: Some(Strength::Deny),
@@ -211,7 +216,7 @@ mod tests {
                 "apiVersion": "stockade.dev/v1alpha1", "kind": "NodePolicyState", "metadata": {"name": "node-1"},
                 "status": {"policies": [{
                     "kind": "TracingPolicy", "name": "deny", "uid": "u", "generation": 3, "digest": "0123456789ab",
-                    "state": "Programmed", "strength": "Deny"
+                    "mode": "Monitor", "state": "Programmed", "strength": "Deny"
                 }]}
             })
         );

@@ -137,6 +137,7 @@ pub fn entry_as_before(
     };
     PolicyEntry {
         digest: outcome.digest.clone(),
+        mode: Some(policy.status_mode()),
         state,
         generation_in_force: outcome.generation_in_force.filter(|in_force| *in_force != policy.generation),
         strength: outcome.strength,
@@ -187,6 +188,7 @@ fn blank(id: &ir::PolicyId, uid: &str, generation: i64) -> PolicyEntry {
         uid: uid.into(),
         generation,
         digest: String::new(),
+        mode: None,
         state: EntryState::Pending,
         generation_in_force: None,
         strength: None,

@@ -14,7 +14,7 @@ use k8s_openapi::jiff::Timestamp;
 use stockade_crds::policy_status::Activity;
 use stockade_crds::{EntryState, Mode, PolicyEntry, PolicyStatus, Reason, Strength};
 use stockade_policy::Fault;
-use stockade_policy::ir::{self, LabelSelector, ValidatedPolicy};
+use stockade_policy::ir::{LabelSelector, ValidatedPolicy};
 
 /// Whether a node's agent lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -67,12 +67,9 @@ impl Document {
     /// What is to be known of an accepted document.
     #[must_use]
     pub fn accepted(policy: &ValidatedPolicy, suspended: bool) -> Self {
-        let enforces = policy.hooks.iter().any(ir::Hook::acts);
-        let mode = match (enforces, policy.mode) {
-            (false, _) => Mode::Observe,
-            (true, _) if suspended => Mode::Monitor,
-            (true, ir::Mode::Monitor) => Mode::Monitor,
-            (true, ir::Mode::Enforce) => Mode::Enforce,
+        let mode = match policy.status_mode() {
+            Mode::Enforce if suspended => Mode::Monitor,
+            mode => mode,
         };
         Self::Accepted {
             mode,
@@ -119,8 +116,10 @@ enum Progress {
 struct Standing<'a> {
     node: &'a str,
     progress: Progress,
-    /// An older generation is in force there.
+    /// An older version is in force there: another generation, or the same in another mode.
     older: bool,
+    /// That one may deny.
+    older_denies: bool,
 }
 
 /// The status of a policy; `None`: nothing is to be written.
@@ -157,19 +156,20 @@ fn activity(input: &Input<'_>) -> Option<Activity> {
 }
 
 impl<'a> Standing<'a> {
-    fn of(node: &'a Node, generation: i64) -> Self {
+    /// `mode`: the one that is asked for; `None` while the document asks for nothing.
+    fn of(node: &'a Node, generation: i64, mode: Option<Mode>) -> Self {
         let entry = node.entry.as_ref();
-        let current = entry.filter(|entry| entry.generation == generation);
-        let older = entry.is_some_and(|entry| {
-            entry.generation_in_force.is_some_and(|in_force| in_force != generation)
-                || (entry.generation != generation && entry.state == EntryState::Programmed)
-        });
+        let current = entry.filter(|entry| entry.generation == generation && is_of_mode(entry, mode));
+        let in_force = |entry: &&PolicyEntry| entry.generation_in_force.is_some_and(|in_force| in_force != generation);
+        let kept = entry.filter(in_force);
+        let not_seen_yet = entry.filter(|entry| current.is_none() && entry.state == EntryState::Programmed);
+        let may_deny = |entry: &PolicyEntry| !matches!(entry.mode, Some(Mode::Monitor | Mode::Observe));
         let not = |cause, message: &str, stalled| Progress::Not { cause, message: message.to_owned(), stalled };
         let progress = match (node.liveness, current) {
             (Liveness::AgentDown | Liveness::Unreachable, _) => {
                 not(Reason::AgentDown, "the enforcer does not renew its Lease; what is pinned stays in force", false)
             }
-            (Liveness::Alive, None) => not(Reason::Progressing, "the node has not seen this generation yet", false),
+            (Liveness::Alive, None) => not(Reason::Progressing, NOT_SEEN, false),
             (Liveness::Alive, Some(entry)) => {
                 let message = entry.message.as_deref().unwrap_or_default();
                 match entry.state {
@@ -180,7 +180,24 @@ impl<'a> Standing<'a> {
                 }
             }
         };
-        Self { node: &node.name, progress, older }
+        Self {
+            node: &node.name,
+            progress,
+            older: kept.is_some() || not_seen_yet.is_some(),
+            // In which mode a version is that is kept while a newer one fails, nobody says.
+            older_denies: kept.is_some() || not_seen_yet.is_some_and(may_deny),
+        }
+    }
+}
+
+const NOT_SEEN: &str = "the node has not seen this generation in this mode yet";
+
+/// Whether an entry is about the mode that is asked for. An annotation changes the mode and makes no generation. That a policy
+/// is in force says nothing unless it says how; what has failed or waits may not have come so far as to have a mode.
+fn is_of_mode(entry: &PolicyEntry, mode: Option<Mode>) -> bool {
+    match entry.mode {
+        None => mode.is_none() || entry.state != EntryState::Programmed,
+        said => mode.is_none() || said == mode,
     }
 }
 

@@ -74,6 +74,18 @@ pub struct ValidatedPolicy {
     pub loader: bool,
 }
 
+impl ValidatedPolicy {
+    /// What its status is about: a policy in which nothing enforces has no mode to speak of.
+    #[must_use]
+    pub fn status_mode(&self) -> stockade_crds::Mode {
+        match self.mode {
+            _ if !self.hooks.iter().any(Hook::acts) => stockade_crds::Mode::Observe,
+            Mode::Monitor => stockade_crds::Mode::Monitor,
+            Mode::Enforce => stockade_crds::Mode::Enforce,
+        }
+    }
+}
+
 /// Whether denials and kills are carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Mode {

@@ -34,14 +34,10 @@ fn beat(stage: &Stage, namespace: &str, name: &str, age: i64) {
 }
 
 /// What the agent of `name` says of `policy`.
-fn says(stage: &Stage, name: &str, policy: &Value, state: &str, reason: Option<&str>) {
+fn says(stage: &Stage, name: &str, policy: &Value, mode: &str) {
     let meta = &policy["metadata"];
-    let mut entry = json!({"kind": "TracingPolicy", "name": meta["name"], "uid": meta["uid"],
-        "generation": meta["generation"], "digest": "0123456789ab", "state": state, "strength": "Deny"});
-    if let Some(reason) = reason {
-        entry["reason"] = json!(reason);
-        entry["message"] = json!("this kernel has no such hook");
-    }
+    let entry = json!({"kind": "TracingPolicy", "name": meta["name"], "uid": meta["uid"],
+        "generation": meta["generation"], "digest": "0123456789ab", "mode": mode, "state": "Programmed", "strength": "Deny"});
     let status = json!({"apiVersion": "stockade.dev/v1alpha1", "kind": "NodePolicyState", "metadata": {"name": name},
         "status": {"policies": [entry]}});
     let args =
@@ -102,7 +98,7 @@ async fn what_nodes_say_is_rolled_up_and_nothing_is_written_when_nothing_changed
     let (name, object) = create(&stage, "rolled", &good()).await;
     for node_name in [&a, &b] {
         node(&stage, node_name);
-        says(&stage, node_name, &object, "Programmed", None);
+        says(&stage, node_name, &object, "Enforce");
     }
     let all = stage
         .until("2/2", &["tracingpolicies.cilium.io", &name], |o| (o["status"]["summary"] == "2/2").then(|| o.clone()))
@@ -128,6 +124,38 @@ async fn what_nodes_say_is_rolled_up_and_nothing_is_written_when_nothing_changed
     assert_eq!(event["reportingController"], "stockade-operator");
     remove(&stage, &a);
     remove(&stage, &b);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mode_is_claimed_when_the_nodes_say_that_they_are_in_it() {
+    let stage = Stage::with_operator().await;
+    let node_name = stage.server.unique("node");
+    let (name, object) = create(&stage, "suspended", &good()).await;
+    node(&stage, &node_name);
+    let resource = ["tracingpolicies.cilium.io", name.as_str()];
+    let shows = async |mode: &str, summary: &str| {
+        let is_so = |object: &Value| {
+            let status = &object["status"];
+            (status["mode"] == mode && status["summary"] == summary).then(|| object.clone())
+        };
+        stage.until(&format!("{mode} {summary}"), &resource, is_so).await
+    };
+    says(&stage, &node_name, &object, "Enforce");
+    shows("Enforce", "1/1").await;
+    // No generation changes: what is said of this one is about the mode before until the node has said otherwise.
+    let annotate = |value| ["annotate", "tracingpolicies.cilium.io", name.as_str(), value];
+    stage.kubectl.run(&annotate("stockade.dev/suspend=true")).unwrap().ok().unwrap();
+    let object = shows("Monitor", "0/1").await;
+    let enforcing = condition(&object, "Enforcing").unwrap();
+    assert_eq!((&enforcing["status"], &enforcing["reason"]), (&json!("Unknown"), &json!("PreviousGeneration")));
+    says(&stage, &node_name, &object, "Monitor");
+    shows("Monitor", "1/1").await;
+    stage.kubectl.run(&annotate("stockade.dev/suspend-")).unwrap().ok().unwrap();
+    let object = shows("Enforce", "0/1").await;
+    assert_ne!(condition(&object, "Enforcing").unwrap()["status"], "True");
+    says(&stage, &node_name, &object, "Enforce");
+    shows("Enforce", "1/1").await;
+    remove(&stage, &node_name);
 }
 
 #[tokio::test(flavor = "multi_thread")]

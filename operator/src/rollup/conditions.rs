@@ -50,7 +50,7 @@ fn row(input: &Input<'_>, count: &Count<'_>) -> Row {
         Document::Accepted { mode, suspended, .. } => match cause(count) {
             Some(cause) => not_ready(*mode, &cause, count),
             None if !count.any_desired && count.nodes.uncovered > 0 => no_enforcer(count),
-            None if !count.any_desired && count.any_awaited => awaited(*mode),
+            None if !count.any_desired && count.any_awaited => awaited(*mode, count),
             None if !count.any_desired => no_nodes(),
             None if count.standings.is_empty() => no_live_node(*mode, count),
             None => at_goal(*mode, *suspended, count),
@@ -125,16 +125,18 @@ fn not_ready(mode: Mode, cause: &Cause, count: &Count<'_>) -> Row {
     Row {
         accepted: ACCEPTED,
         programmed,
-        enforcing: of_mode(mode, enforcing),
+        enforcing: of_mode(mode, enforcing, count),
         ready: (False, reason),
         third: Some(if stalled { ConditionType::Stalled } else { ConditionType::Reconciling }),
         message: format!("{}; {} on {}, {}", progress(count), reason, nodes(cause.nodes), cause.text),
     }
 }
 
-/// What is not enforced because it is not meant to be is not a failure to enforce.
-fn of_mode(mode: Mode, enforcing: Claim) -> Claim {
+/// What is not enforced because it is not meant to be is not a failure to enforce. Where nodes may still have a version that
+/// denies, nobody knows yet that nothing is.
+fn of_mode(mode: Mode, enforcing: Claim, count: &Count<'_>) -> Claim {
     match mode {
+        Mode::Monitor | Mode::Observe if count.older_denies => (Unknown, Reason::PreviousGeneration),
         Mode::Monitor => (False, Reason::Monitor),
         Mode::Observe => (False, Reason::ObserveOnly),
         Mode::Enforce | Mode::Other => enforcing,
@@ -166,12 +168,12 @@ fn no_nodes() -> Row {
 }
 
 /// Every node that is meant has just joined: a first rollout, and nothing that somebody who waits may take for done.
-fn awaited(mode: Mode) -> Row {
+fn awaited(mode: Mode, count: &Count<'_>) -> Row {
     let claim = (False, Reason::Progressing);
     Row {
         accepted: ACCEPTED,
         programmed: claim,
-        enforcing: of_mode(mode, claim),
+        enforcing: of_mode(mode, claim, count),
         ready: claim,
         third: Some(ConditionType::Reconciling),
         message: "the nodes that are meant have just joined, and their enforcers are on their way".into(),
@@ -201,7 +203,7 @@ fn no_live_node(mode: Mode, count: &Count<'_>) -> Row {
     Row {
         accepted: ACCEPTED,
         programmed: claim,
-        enforcing: of_mode(mode, claim),
+        enforcing: of_mode(mode, claim, count),
         ready: claim,
         third: Some(ConditionType::Reconciling),
         message: progress(count),

@@ -16,14 +16,16 @@ pub(super) struct Count<'a> {
     pub(super) any_desired: bool,
     /// A node that the selector matches is so young that its enforcer may be on its way.
     pub(super) any_awaited: bool,
-    /// An older generation is in force on a desired node, live or not.
+    /// An older version is in force on a desired node, live or not.
     pub(super) older: bool,
+    /// One of those may deny.
+    pub(super) older_denies: bool,
 }
 
 pub(super) fn count<'a>(input: &Input<'a>) -> Count<'a> {
-    let selector = match &input.document {
-        Document::Accepted { node_selector, .. } => node_selector.as_ref(),
-        Document::Invalid(_) => None,
+    let (selector, mode) = match &input.document {
+        Document::Accepted { node_selector, mode, .. } => (node_selector.as_ref(), Some(*mode)),
+        Document::Invalid(_) => (None, None),
     };
     let mut count = Count {
         nodes: NodeCounts::default(),
@@ -31,6 +33,7 @@ pub(super) fn count<'a>(input: &Input<'a>) -> Count<'a> {
         any_desired: false,
         any_awaited: false,
         older: false,
+        older_denies: false,
     };
     let nodes = &mut count.nodes;
     for node in input.nodes {
@@ -43,8 +46,9 @@ pub(super) fn count<'a>(input: &Input<'a>) -> Count<'a> {
             (true, true) => {
                 nodes.desired += 1;
                 count.any_desired = true;
-                let standing = Standing::of(node, input.generation);
+                let standing = Standing::of(node, input.generation, mode);
                 count.older |= standing.older;
+                count.older_denies |= standing.older_denies;
                 add(nodes, node, &standing);
                 if !node.joining && node.liveness != Liveness::Unreachable {
                     count.standings.push(standing);

@@ -23,6 +23,7 @@ fn entry(generation: i64, state: EntryState, reason: Option<Reason>) -> PolicyEn
         uid: "u".into(),
         generation,
         digest: "d".into(),
+        mode: Some(Mode::Enforce),
         state,
         generation_in_force: None,
         strength: Some(Strength::Deny),
@@ -41,6 +42,11 @@ fn trouble(name: &str, state: EntryState, reason: Reason) -> Node {
     Node { entry: Some(entry(GENERATION, state, Some(reason))), ..node(name) }
 }
 
+/// What nodes say is about a policy in this mode.
+fn in_mode<const N: usize>(mode: Mode, nodes: [Node; N]) -> [Node; N] {
+    nodes.map(|node| Node { entry: node.entry.map(|entry| PolicyEntry { mode: Some(mode), ..entry }), ..node })
+}
+
 /// The node has an older generation in force.
 fn older(mut node: Node) -> Node {
     if let Some(entry) = &mut node.entry {
@@ -53,6 +59,10 @@ fn older(mut node: Node) -> Node {
 
 fn accepted(mode: Mode) -> Document {
     Document::Accepted { mode, digest: "abc".into(), node_selector: None, suspended: false }
+}
+
+fn suspended() -> Document {
+    Document::Accepted { mode: Mode::Monitor, digest: String::new(), node_selector: None, suspended: true }
 }
 
 fn invalid() -> Document {
@@ -155,11 +165,32 @@ fn rows_6_7_8_at_goal() {
     let nodes = [at_goal("a"), at_goal("b")];
     let status = check(accepted(Mode::Enforce), &nodes, "T/Valid T/Programmed T/Enforced T/Enforced", "Current");
     assert_eq!((status.summary.as_str(), status.strength), ("2/2", Some(Strength::Deny)));
+    let nodes = in_mode(Mode::Monitor, nodes);
     check(accepted(Mode::Monitor), &nodes, "T/Valid T/Programmed F/Monitor T/Monitoring", "Current");
+    check(suspended(), &nodes, "T/Valid T/Programmed F/Monitor T/Suspended", "Current");
+    let nodes = in_mode(Mode::Observe, nodes);
     check(accepted(Mode::Observe), &nodes, "T/Valid T/Programmed F/ObserveOnly T/Observing", "Current");
-    let suspended =
-        Document::Accepted { mode: Mode::Monitor, digest: String::new(), node_selector: None, suspended: true };
-    check(suspended, &nodes, "T/Valid T/Programmed F/Monitor T/Suspended", "Current");
+}
+
+#[test]
+fn row_5_a_mode_is_claimed_when_every_node_has_said_that_it_is_in_it() {
+    // The annotation makes no generation: what nodes say of this one may be about the mode before.
+    let rolling = |enforcing| format!("T/Valid F/Progressing {enforcing} F/Progressing Reconciling");
+    let [a, b] = [at_goal("a"), at_goal("b")];
+    let half = [in_mode(Mode::Monitor, [a.clone()]), [b.clone()]].concat();
+    let unknown = rolling("U/PreviousGeneration");
+    check(suspended(), &[a.clone(), b], &unknown, "InProgress");
+    let status = check(suspended(), &half, &unknown, "InProgress");
+    assert_eq!(status.summary, "1/2");
+    check(accepted(Mode::Enforce), &half, &unknown, "InProgress");
+    check(accepted(Mode::Enforce), &in_mode(Mode::Monitor, [a.clone()]), &unknown, "InProgress");
+    // An edit to another mode, and one within the mode that denies nothing.
+    check(accepted(Mode::Monitor), &[older(node("a"))], &unknown, "InProgress");
+    check(accepted(Mode::Monitor), &in_mode(Mode::Monitor, [older(node("a"))]), &rolling("F/Monitor"), "InProgress");
+    // What is in force in a mode that nobody has told is not what was asked for.
+    let mut silent = a;
+    silent.entry.as_mut().unwrap().mode = None;
+    check(accepted(Mode::Enforce), &[silent], &unknown, "InProgress");
 }
 
 #[test]
@@ -194,7 +225,7 @@ fn row_11_some_nodes_can_never_run_it() {
     assert_eq!(status.summary, "1/2");
     assert_eq!(status.failures[0].example_node, "b");
     let expected = "T/Valid F/HookUnavailable F/Monitor F/HookUnavailable Stalled";
-    check(accepted(Mode::Monitor), &nodes, expected, "Failed");
+    check(accepted(Mode::Monitor), &in_mode(Mode::Monitor, nodes), expected, "Failed");
     let lacking = [trouble("b", EntryState::Failed, Reason::BpfLsmMissing)];
     let expected = "T/Valid F/HookUnavailable F/HookUnavailable F/HookUnavailable Stalled";
     check(accepted(Mode::Enforce), &lacking, expected, "Failed");
@@ -288,12 +319,13 @@ fn of_several_causes_the_first_is_named() {
 fn a_time_changes_only_with_its_status() {
     let nodes = [at_goal("a")];
     let first = status_of(accepted(Mode::Enforce), &nodes);
-    let later = |document, previous| {
-        let now = Timestamp::from_second(2000).unwrap();
+    let later = |mode, previous| {
+        let (now, document) = (Timestamp::from_second(2000).unwrap(), accepted(mode));
+        let nodes = in_mode(mode, nodes.clone());
         roll_up(&Input { generation: GENERATION, deleting: false, document, nodes: &nodes, previous, now }).unwrap()
     };
-    assert_eq!(later(accepted(Mode::Enforce), Some(&first)), first, "nothing to write");
-    let monitor = later(accepted(Mode::Monitor), Some(&first));
+    assert_eq!(later(Mode::Enforce, Some(&first)), first, "nothing to write");
+    let monitor = later(Mode::Monitor, Some(&first));
     let time = |status: &PolicyStatus, n: usize| status.conditions[n].last_transition_time.0;
     assert_eq!(time(&monitor, 3), time(&first, 3), "Ready stays True");
     assert_ne!(time(&monitor, 2), time(&first, 2), "Enforcing is False now");
