@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -16,6 +17,8 @@ use serde_json::Value;
 use stockade_crds::names::{NODE_POLICY_STATE_KIND, NODE_POLICY_STATE_PLURAL, STOCKADE_GROUP, VERSION};
 use stockade_crds::{NodePolicyStateStatus, PolicyKind};
 use tokio::sync::Notify;
+
+use crate::liveness::Heartbeat;
 
 /// A policy as it is stored.
 #[derive(Debug, Clone)]
@@ -59,7 +62,7 @@ pub struct View {
     /// By node.
     pub states: BTreeMap<String, NodeState>,
     /// The agents' Leases, by node.
-    pub leases: BTreeMap<String, Lease>,
+    pub leases: BTreeMap<String, Heartbeat>,
     complete: [bool; 5],
 }
 
@@ -151,7 +154,7 @@ struct Arriving {
     policies: [BTreeMap<(PolicyKind, String, String), Policy>; 2],
     nodes: BTreeMap<String, PartialObjectMeta<Node>>,
     states: BTreeMap<String, NodeState>,
-    leases: BTreeMap<String, Lease>,
+    leases: BTreeMap<String, Heartbeat>,
 }
 
 fn apply(view: &mut View, arriving: &mut Arriving, change: Change) {
@@ -167,7 +170,7 @@ fn apply(view: &mut View, arriving: &mut Arriving, change: Change) {
             // Both kinds share a map: a new list replaces only its own.
             let mut own: BTreeMap<_, _> = std::mem::take(policies);
             let others = own.extract_if(.., |(of, _, _), _| *of != kind).collect::<BTreeMap<_, _>>();
-            *done |= fold(&mut own, arriving, event, |object| {
+            *done |= fold(&mut own, arriving, event, |object, _| {
                 let key = (kind, object.namespace().unwrap_or_default(), object.name_any());
                 (key, Policy { kind, object: object.clone() })
             });
@@ -175,13 +178,18 @@ fn apply(view: &mut View, arriving: &mut Arriving, change: Change) {
             *policies = own;
         }
         Change::Node(event) => {
-            *nodes_done |= fold(nodes, &mut arriving.nodes, event, |node| (node.name_any(), node.clone()));
+            *nodes_done |= fold(nodes, &mut arriving.nodes, event, |node, _| (node.name_any(), node.clone()));
         }
         Change::State(event) => {
-            *states_done |= fold(states, &mut arriving.states, event, |state| (state.name_any(), node_state(state)));
+            *states_done |= fold(states, &mut arriving.states, event, |state, _| (state.name_any(), node_state(state)));
         }
         Change::Lease(event) => {
-            *leases_done |= fold(leases, &mut arriving.leases, event, |lease| (lease.name_any(), lease.clone()));
+            let (now, found) = (Instant::now(), !*leases_done);
+            *leases_done |= fold(leases, &mut arriving.leases, event, |lease, known| {
+                let name = lease.name_any();
+                let heartbeat = Heartbeat::of(lease, known.get(&name), found, now);
+                (name, heartbeat)
+            });
         }
     }
 }
@@ -196,22 +204,29 @@ fn node_state(object: &DynamicObject) -> NodeState {
     NodeState { annotations: object.annotations().clone(), status }
 }
 
-/// Folds one event; a list replaces what was known once it is complete. Says whether a list has been completed.
+/// Folds one event; a list replaces what was known once it is complete. `entry` sees what was known. Says whether a list has
+/// been completed.
 fn fold<K, N: Ord, V>(
     known: &mut BTreeMap<N, V>,
     arriving: &mut BTreeMap<N, V>,
     event: watcher::Event<K>,
-    entry: impl Fn(&K) -> (N, V),
+    entry: impl Fn(&K, &BTreeMap<N, V>) -> (N, V),
 ) -> bool {
     match event {
         watcher::Event::Init => arriving.clear(),
-        watcher::Event::InitApply(object) => arriving.extend([entry(&object)]),
+        watcher::Event::InitApply(object) => arriving.extend([entry(&object, known)]),
         watcher::Event::InitDone => {
             *known = std::mem::take(arriving);
             return true;
         }
-        watcher::Event::Apply(object) => known.extend([entry(&object)]),
-        watcher::Event::Delete(object) => drop(known.remove(&entry(&object).0)),
+        watcher::Event::Apply(object) => {
+            let (name, value) = entry(&object, known);
+            known.insert(name, value);
+        }
+        watcher::Event::Delete(object) => {
+            let (name, _) = entry(&object, known);
+            known.remove(&name);
+        }
     }
     false
 }
@@ -236,6 +251,25 @@ mod tests {
         let names: Vec<_> = view.policies.keys().map(|(_, _, name)| name.as_str()).collect();
         assert_eq!(names, ["new", "kept"]);
         assert!(!view.is_complete());
+    }
+
+    #[test]
+    fn a_lease_that_is_listed_again_unchanged_is_as_old_as_before() {
+        let (mut view, mut arriving) = (View::default(), Arriving::default());
+        let mut lease = Lease::default();
+        lease.metadata.name = Some("n".into());
+        let mut see = |event| {
+            apply(&mut view, &mut arriving, Change::Lease(event));
+            view.leases.get("n").cloned()
+        };
+        see(watcher::Event::Init);
+        see(watcher::Event::InitApply(lease.clone()));
+        let first = see(watcher::Event::InitDone);
+        assert!(first.is_some());
+        see(watcher::Event::Init);
+        see(watcher::Event::InitApply(lease.clone()));
+        assert_eq!(see(watcher::Event::InitDone), first);
+        assert_eq!(see(watcher::Event::Apply(lease)), first);
     }
 
     #[test]

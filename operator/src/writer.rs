@@ -101,8 +101,8 @@ impl Writer {
 
     async fn round(&mut self, view: &SharedView) {
         let now = Timestamp::now();
-        let stale = view.with(|view| liveness::stale(view, now));
-        self.kubelets.look(&self.client, &stale, now).await;
+        let stale = view.with(|view| liveness::stale(view, Instant::now()));
+        self.kubelets.look(&self.client, view, &stale).await;
         let (mut due, states) = view.with(|view| (self.due(view, now), self.states_due(view, now)));
         due.sort_by_key(|due| rank(self.refused.contains_key(&due.key), &due.status));
         for due in due.into_iter().take(ROUND) {
@@ -169,12 +169,13 @@ impl Writer {
     }
 
     fn nodes(&self, view: &View, now: Timestamp) -> Vec<Node> {
+        let at = Instant::now();
         let node = |(name, node): (&String, &kube::api::PartialObjectMeta<_>)| Node {
             name: name.clone(),
             labels: node.labels().clone(),
             covered: view.states.contains_key(name),
             joining: liveness::joining(view, name, now),
-            liveness: self.kubelets.liveness(view, name, now),
+            liveness: self.kubelets.liveness(view, name, at),
             entry: None,
         };
         view.nodes.iter().map(node).collect()
@@ -224,14 +225,14 @@ impl Writer {
 
     /// What is to be written on node states: (node, patch, whether of the status).
     fn states_due(&self, view: &View, now: Timestamp) -> Vec<(String, Value, bool)> {
-        let mut due = Vec::new();
+        let (mut due, at) = (Vec::new(), Instant::now());
         for (name, state) in &view.states {
             let Some(node) = view.nodes.get(name) else { continue };
             let labels = serde_json::to_string(node.labels()).unwrap_or_default();
             if state.annotations.get(NODE_LABELS) != Some(&labels) {
                 due.push((name.clone(), json!({"metadata": {"annotations": {(NODE_LABELS): labels}}}), false));
             }
-            if let Some(condition) = agent_ready(state, self.kubelets.liveness(view, name, now), now) {
+            if let Some(condition) = agent_ready(state, self.kubelets.liveness(view, name, at), now) {
                 due.push((name.clone(), json!({"status": {"conditions": [condition]}}), true));
             }
         }

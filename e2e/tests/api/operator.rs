@@ -14,7 +14,7 @@ use stockade_e2e::eventually;
 
 use crate::stage::{Stage, condition, good, policy, with_pid_zero};
 
-/// A node whose agent says that it is alive, or was `age` seconds ago.
+/// A node whose agent says that it is alive.
 fn node(stage: &Stage, name: &str) {
     stage
         .apply(&json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"pool": name}}}))
@@ -22,14 +22,15 @@ fn node(stage: &Stage, name: &str) {
     stage
         .apply(&json!({"apiVersion": "stockade.dev/v1alpha1", "kind": "NodePolicyState", "metadata": {"name": name}}))
         .unwrap();
-    beat(stage, &stage.release.clone(), name, 0);
+    beat(stage, &stage.release.clone(), name, 0, 300);
 }
 
-fn beat(stage: &Stage, namespace: &str, name: &str, age: i64) {
+/// A Lease that was renewed `age` seconds ago by a clock, and is good for as many as are given.
+fn beat(stage: &Stage, namespace: &str, name: &str, age: i64, good_for: i64) {
     let renewed = Timestamp::now() - SignedDuration::from_secs(age);
     let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
         "metadata": {"name": name, "namespace": namespace},
-        "spec": {"holderIdentity": name, "leaseDurationSeconds": 300, "renewTime": format!("{renewed:.6}")}});
+        "spec": {"holderIdentity": name, "leaseDurationSeconds": good_for, "renewTime": format!("{renewed:.6}")}});
     stage.apply(&lease).unwrap();
 }
 
@@ -171,17 +172,24 @@ async fn an_agent_that_died_and_a_node_that_died_are_told_apart() {
     };
     let state = ["nodepolicystate", &name];
     stage.until("the agent is ready", &state, agent("True", "AgentRunning")).await;
-    beat(&stage, "kube-node-lease", &name, 0);
-    beat(&stage, &stage.release, &name, 1000);
+    // Whatever the clock of a node says: two hours behind, an agent that renews is alive, and one ahead that does not is not.
+    let (behind, ahead) = (7200, -7200);
+    beat(&stage, "kube-node-lease", &name, behind, 300);
+    beat(&stage, &stage.release, &name, behind, 1);
     stage.until("the agent is down", &state, agent("Unknown", "AgentDown")).await;
     let field = format!("--field-selector=involvedObject.kind=Node,involvedObject.name={name},reason=AgentDown");
     let told = ["events", "-n", "default", &field];
     let one = |events: &Value| (events["items"].as_array()?.len() == 1).then_some(());
     stage.until("the node has an Event that says so", &told, one).await;
-    beat(&stage, "kube-node-lease", &name, 1000);
-    stage.until("the node is unreachable", &state, agent("Unknown", "NodesUnreachable")).await;
-    beat(&stage, &stage.release, &name, 0);
+    beat(&stage, &stage.release, &name, behind - 10, 300);
     stage.until("the agent is ready again", &state, agent("True", "AgentRunning")).await;
+    beat(&stage, "kube-node-lease", &name, ahead, 300);
+    beat(&stage, &stage.release, &name, ahead, 1);
+    stage.until("the agent is down again", &state, agent("Unknown", "AgentDown")).await;
+    beat(&stage, "kube-node-lease", &name, ahead, 1);
+    stage.until("the node is unreachable", &state, agent("Unknown", "NodesUnreachable")).await;
+    beat(&stage, &stage.release, &name, 0, 300);
+    stage.until("the agent is ready once more", &state, agent("True", "AgentRunning")).await;
     remove(&stage, &name);
 }
 
@@ -195,7 +203,7 @@ async fn pods_are_let_onto_a_node_once_its_enforcer_is_at_work() {
     stage.run(&["create", "-f", "-"], &node).unwrap();
     let state = json!({"apiVersion": "stockade.dev/v1alpha1", "kind": "NodePolicyState", "metadata": {"name": name}});
     stage.apply(&state).unwrap();
-    beat(&stage, &stage.release.clone(), &name, 0);
+    beat(&stage, &stage.release.clone(), &name, 0, 300);
     // The operator has seen the node and its agent, which has not said yet what became of the policies.
     let agent_ready = |object: &Value| condition(object, "AgentReady").map(drop);
     stage.until("the agent is seen", &["nodepolicystate", &name], agent_ready).await;
