@@ -348,6 +348,7 @@ impl Engine {
     pub fn verify(&self) -> Verification {
         let mut verification = Verification::default();
         for (name, installed) in &self.state.hooks {
+            self.options.progress.step();
             if let Some(wrong) = self.read_back(name, installed) {
                 let users = self.attaches.get(name).and_then(|attach| self.users.get(attach));
                 let policies = users.cloned().unwrap_or_default();

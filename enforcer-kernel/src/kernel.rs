@@ -17,6 +17,7 @@ use crate::map::{Map, c_path};
 use crate::object::{MapPattern, Object, globals};
 use crate::ops::{BinaryTables, KernelOps, OpError, Slot};
 use crate::pins::{self, Kind, Pins};
+use crate::progress::Progress;
 use crate::rows::{Rows, Table};
 use crate::sys::{self, Shape};
 
@@ -128,6 +129,8 @@ pub struct Kernel {
     pub(crate) instances: BTreeMap<String, Instance>,
     /// Instances that have been detached and whose last counts nobody has taken yet.
     pub(crate) removed: BTreeMap<String, Instance>,
+    /// Told before each change.
+    pub(crate) progress: Progress,
 }
 
 impl Kernel {
@@ -270,6 +273,7 @@ pub(crate) fn make_maps(
 
 impl KernelOps for Kernel {
     fn load(&mut self, identity: &Identity, specification: &Specification) -> Result<(), OpError> {
+        self.progress.step();
         let directory = self.pins.directory(Kind::Hook, &identity.name);
         pins::fresh_directory(&directory).map_err(OpError::io(format!("making {}", directory.display())))?;
         let loaded = self.load_into(&directory, identity, specification);
@@ -289,6 +293,7 @@ impl KernelOps for Kernel {
     }
 
     fn fill(&mut self, identity: &Identity, slot: Slot, rows: &Arc<Rows>) -> Result<(), OpError> {
+        self.progress.step();
         let instance = self.instance(identity)?;
         crate::counters::reset_rule_counts(instance, slot).map_err(OpError::io("resetting the counts of rules"))?;
         for (name, table) in &rows.tables {
@@ -303,6 +308,7 @@ impl KernelOps for Kernel {
     }
 
     fn flip(&mut self, identity: &Identity, head: &Head) -> Result<(), OpError> {
+        self.progress.step();
         let instance = self.instance(identity)?;
         let what = |verb: &str| format!("{verb} the head of {}", identity.name);
         let shape = self.pattern(hook_map::HEAD)?.inner.ok_or_else(|| OpError::Unknown("inner map of HEAD".into()))?;
@@ -334,6 +340,7 @@ impl KernelOps for Kernel {
     }
 
     fn attach(&mut self, identity: &Identity) -> Result<(), OpError> {
+        self.progress.step();
         let instance = self.instance(identity)?;
         let specification = instance.specification.as_ref().ok_or_else(|| OpError::Unknown(identity.name.clone()))?;
         attach::attach(&specification.attach, instance.program.as_fd(), &instance.directory)?;
@@ -341,6 +348,7 @@ impl KernelOps for Kernel {
     }
 
     fn clear(&mut self, identity: &Identity, slot: Slot) -> Result<(), OpError> {
+        self.progress.step();
         let instance = self.instance(identity)?;
         for name in SLOTTED {
             self.clear_table(instance.map(name)?, &instance.directory, name, slot)?;
@@ -349,6 +357,7 @@ impl KernelOps for Kernel {
     }
 
     fn remove(&mut self, identity: &Identity) -> Result<(), OpError> {
+        self.progress.step();
         let directory = self.pins.directory(Kind::Hook, &identity.name);
         pins::remove_directory(&directory).map_err(OpError::io(format!("removing {}", directory.display())))?;
         if let Some(instance) = self.instances.remove(&identity.name) {
@@ -358,6 +367,7 @@ impl KernelOps for Kernel {
     }
 
     fn fill_binaries(&mut self, slot: Slot, tables: &BinaryTables) -> Result<(), OpError> {
+        self.progress.step();
         for (name, table) in tables {
             let outer = self.shared(name)?;
             if table.is_empty() {
@@ -370,6 +380,7 @@ impl KernelOps for Kernel {
     }
 
     fn use_binaries(&mut self, slot: Slot, generation: u64) -> Result<(), OpError> {
+        self.progress.step();
         let map = self.shared(shared_map::SHARED)?;
         let key = 0_u32.to_ne_bytes();
         let what = || "writing the shared row".to_owned();

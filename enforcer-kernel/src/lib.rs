@@ -26,6 +26,7 @@ pub mod pins;
 pub mod place;
 mod planning;
 pub mod probe;
+pub mod progress;
 pub mod report;
 pub mod ring;
 pub mod rows;
@@ -35,6 +36,7 @@ pub mod sys;
 
 pub use engine::{Engine, Tampered, Verification, facts};
 pub use probe::{Checked, Liveness};
+pub use progress::Progress;
 pub use report::{ApplyReport, HookReport, PolicyReport, Reason, Trouble};
 pub use scope::ScopeSnapshot;
 pub use start::{Options, StartError};

@@ -20,6 +20,7 @@ use crate::object::{LoadError, Object, Target, globals};
 use crate::offsets;
 use crate::ops::OpError;
 use crate::pins::{self, Kind, Pins};
+use crate::progress::Progress;
 use crate::rows::hex;
 use crate::sys;
 
@@ -36,6 +37,8 @@ pub struct Options {
     pub processes: u32,
     /// Bytes of the event ring: a power of two, a multiple of the page size.
     pub ring_bytes: u32,
+    /// Told at each step.
+    pub progress: Progress,
 }
 
 impl Options {
@@ -48,6 +51,7 @@ impl Options {
             object,
             processes: processes_for(possible_cpus().unwrap_or(1)),
             ring_bytes: 1 << 20,
+            progress: Progress::default(),
         }
     }
 }
@@ -170,6 +174,7 @@ pub fn start(options: &Options) -> Result<Started, StartError> {
         shared,
         instances: BTreeMap::new(),
         removed: BTreeMap::new(),
+        progress: options.progress.clone(),
     };
     let adopted_base = is_complete(&base);
     if !adopted_base {
@@ -257,6 +262,7 @@ fn make_base(kernel: &Kernel, directory: &Path) -> Result<(), OpError> {
     let pins = kernel.map_pins(directory, OWN);
     let globals = globals(&kernel.offsets, None);
     for (name, hook) in BASE_PROGRAMS {
+        kernel.progress.step();
         let loaded = kernel.object.load(name, &Target::Lsm((*hook).into()), &globals, &pins)?;
         let what = || format!("pinning {name}");
         let pin = c_path(&directory.join(format!("{}-{name}", pins::PROGRAM))).map_err(OpError::io(what()))?;
@@ -313,6 +319,7 @@ fn remove_other_bases(pins: &Pins, base: &Path) -> Result<(), OpError> {
 /// Opens the hook instances that are attached, and removes those that an agent died over.
 fn find_hooks(kernel: &mut Kernel) -> Result<usize, OpError> {
     for name in kernel.pins.list(Kind::Hook).map_err(OpError::io("listing pins"))? {
+        kernel.progress.step();
         let directory = kernel.pins.directory(Kind::Hook, &name);
         let attached = attach::attached(&directory).map_err(OpError::io(format!("looking at {name}")))?;
         if attached.is_none() {

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 use stockade_crds::{NodePolicyStateStatus, Reason};
+use stockade_enforcer_kernel::Progress;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +41,8 @@ pub struct Wiring {
     pub readiness: Readiness,
     /// What the node says, as numbers.
     pub metrics: Arc<Metrics>,
+    /// Told at each round, and by the engine at each of its steps.
+    pub progress: Progress,
     /// The agent shall end; what is pinned stays.
     pub stop: CancellationToken,
 }
@@ -64,6 +67,7 @@ pub async fn drive<K: Kernel>(mut agent: Agent<K>, mut wiring: Wiring) -> Ended 
     verify.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     verify.reset();
     loop {
+        wiring.progress.step();
         let view = wiring.view.borrow_and_update().clone();
         if view.detach {
             return Ended::Detach;
@@ -76,7 +80,9 @@ pub async fn drive<K: Kernel>(mut agent: Agent<K>, mut wiring: Wiring) -> Ended 
             let open = retry_at.filter(|at| !again && *at > Instant::now());
             retry_at = due.map(|due| open.map_or(due, |open| open.min(due)));
             wiring.say(round);
+            wiring.progress.step();
         }
+        // Reading back comes round soon enough for this not to look like being stuck.
         again = tokio::select! {
             () = wiring.stop.cancelled() => return Ended::Stopped,
             changed = wiring.view.changed() => {
@@ -178,6 +184,7 @@ mod tests {
     use stockade_policy::ir::{PolicyId, ValidatedPolicy};
 
     use super::*;
+    use crate::health::Health;
     use crate::judged::Judge;
     use crate::kernel::{Counts, Integrity};
     use crate::node_state::Outcome;
@@ -189,6 +196,8 @@ mod tests {
         failures: usize,
         applied: Vec<Vec<(String, i64)>>,
         down: Option<Trouble>,
+        /// Applies nothing before it is told to.
+        gate: Option<std::sync::mpsc::Receiver<()>>,
     }
 
     impl Kernel for Fake {
@@ -205,6 +214,9 @@ mod tests {
         }
 
         fn apply(&mut self, policies: &[ValidatedPolicy], _: &Population) -> BTreeMap<PolicyId, Outcome> {
+            if let Some(gate) = &self.gate {
+                gate.recv().unwrap();
+            }
             self.applied.push(policies.iter().map(|p| (p.id.name.clone(), p.generation)).collect());
             let fails = self.failures > 0;
             self.failures = self.failures.saturating_sub(1);
@@ -246,6 +258,7 @@ mod tests {
         kernel: Arc<Mutex<Fake>>,
         readiness: Readiness,
         metrics: Arc<Metrics>,
+        progress: Progress,
         trees: Option<watch::Sender<CgroupTree>>,
         dir: tempfile::TempDir,
     }
@@ -261,6 +274,7 @@ mod tests {
         let (status, statuses) = watch::channel(None);
         let dir = tempfile::tempdir().unwrap();
         let (readiness, metrics) = (Readiness::default(), Arc::new(Metrics::default()));
+        let progress = Progress::with_longest_step(Duration::from_secs(1));
         let wiring = Wiring {
             view: views,
             trees: tree,
@@ -268,10 +282,11 @@ mod tests {
             last_known: LastKnown::in_state_dir(dir.path()),
             readiness: readiness.clone(),
             metrics: Arc::clone(&metrics),
+            progress: progress.clone(),
             stop: CancellationToken::new(),
         };
         tokio::spawn(drive(Agent::new(Arc::clone(&kernel), Judge::default()), wiring));
-        Running { view, status: statuses, kernel, readiness, metrics, trees: Some(trees), dir }
+        Running { view, status: statuses, kernel, readiness, metrics, progress, trees: Some(trees), dir }
     }
 
     fn desired(object: serde_json::Value) -> ClusterView {
@@ -382,6 +397,25 @@ mod tests {
             let text = running.metrics.encode().unwrap();
             assert!(text.contains(&format!("status=\"False\",reason=\"{reason}\"")), "{text}");
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_driver_that_waits_for_the_kernel_for_ever_looks_dead_until_it_gets_on() {
+        let (open, gate) = std::sync::mpsc::channel();
+        let mut running = start_with(Fake { gate: Some(gate), ..Fake::default() });
+        let health = Health {
+            readiness: running.readiness.clone(),
+            metrics: Arc::clone(&running.metrics),
+            progress: running.progress.clone(),
+        };
+        running.view.send_replace(desired(policy(1, &good())));
+        while health.alive().is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(health.alive().unwrap_err().starts_with("the driver has made no step for "));
+        open.send(()).unwrap();
+        running.status.wait_for(Option::is_some).await.unwrap();
+        assert_eq!(health.alive(), Ok(()));
     }
 
     #[tokio::test(flavor = "multi_thread")]

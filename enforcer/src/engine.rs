@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use stockade_crds::node_policy_state::{HookEntry, hook_signature};
 use stockade_crds::{NodeFactsStatus, Reason, Strength};
-use stockade_enforcer_kernel::Checked;
 use stockade_enforcer_kernel::engine::{self, Engine};
 use stockade_enforcer_kernel::event::{DecodeError, Event};
 use stockade_enforcer_kernel::report::{self, HookReport, PolicyReport};
 use stockade_enforcer_kernel::scope::{Container, Pod, ScopeSnapshot};
 use stockade_enforcer_kernel::start::{Options, StartError};
+use stockade_enforcer_kernel::{Checked, Progress};
 use stockade_policy::NodeFacts;
 use stockade_policy::ir::{self, PolicyId, ValidatedPolicy};
 
@@ -47,8 +47,8 @@ enum State {
 impl Node {
     /// Starts the engine. What an earlier agent left attached keeps enforcing, whether it can start or not.
     #[must_use]
-    pub fn start(pin_root: std::path::PathBuf, state_dir: std::path::PathBuf) -> Self {
-        let options = Options { pin_root, state_dir, ..Options::new(OBJECT.to_vec()) };
+    pub fn start(pin_root: std::path::PathBuf, state_dir: std::path::PathBuf, progress: Progress) -> Self {
+        let options = Options { pin_root, state_dir, progress, ..Options::new(OBJECT.to_vec()) };
         let mut node = Self {
             options,
             state: State::down_at_start(),

@@ -1,14 +1,16 @@
-//! `/livez`, `/readyz` with the reasons why not, `/metrics`.
+//! `/livez` and `/readyz` with the reasons why not, `/metrics`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use stockade_enforcer_kernel::Progress;
 
 use crate::metrics::Metrics;
 
@@ -72,16 +74,24 @@ pub struct Health {
     pub readiness: Readiness,
     /// What `/metrics` shows.
     pub metrics: Arc<Metrics>,
+    /// Whether the driver gets on.
+    pub progress: Progress,
 }
 
 impl Health {
     /// The endpoints as a value.
     pub fn router(self) -> Router {
         Router::new()
-            .route("/livez", get(|| async { "ok\n" }))
+            .route("/livez", get(livez))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
             .with_state(self)
+    }
+
+    /// `Err`: why the process is better ended. What is pinned stays in force, and its successor goes on from it.
+    pub fn alive(&self) -> Result<(), String> {
+        let why = |stuck: Duration| format!("the driver has made no step for {} s", stuck.as_secs());
+        self.progress.stuck_for().map_or(Ok(()), |stuck| Err(why(stuck)))
     }
 
     /// Serves the endpoints until the process ends.
@@ -89,6 +99,16 @@ impl Health {
         let listener = tokio::net::TcpListener::bind(listen).await?;
         axum::serve(listener, self.router()).await?;
         Ok(())
+    }
+}
+
+async fn livez(State(health): State<Health>) -> Response {
+    match health.alive() {
+        Ok(()) => "ok\n".into_response(),
+        Err(why) => {
+            tracing::error!("{why}");
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response()
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use stockade_crds::PolicyEntry;
 use stockade_crds::names::SUSPEND_ANNOTATION;
+use stockade_enforcer_kernel::Progress;
 use stockade_policy::ir::{Mode, PolicyId, PolicyKind, ValidatedPolicy};
 use stockade_policy::{Judgement, judge};
 
@@ -19,6 +20,8 @@ use crate::source::{Desired, PolicyKey};
 pub struct Judge {
     judged: BTreeMap<PolicyKey, (Value, Judgement)>,
     good: BTreeMap<PolicyKey, (Value, ValidatedPolicy)>,
+    /// Told at each document: one may take a second, and there may be hundreds.
+    progress: Progress,
 }
 
 /// What is to be made true, and what already has to be said about the rest.
@@ -33,6 +36,12 @@ pub struct Judged {
 }
 
 impl Judge {
+    /// One that has judged nothing yet and tells `progress` of each document.
+    #[must_use]
+    pub fn telling(progress: Progress) -> Self {
+        Self { progress, ..Self::default() }
+    }
+
     /// Judges what is new in `desired` and forgets what is gone from it.
     pub fn judge(&mut self, desired: &Desired) -> Judged {
         self.judged.retain(|key, _| desired.policies.contains_key(key));
@@ -43,6 +52,7 @@ impl Judge {
             let verdict = match self.judged.get(key) {
                 Some((known, verdict)) if known == object => verdict.clone(),
                 _ => {
+                    self.progress.step();
                     let verdict = judge(object);
                     self.judged.insert(key.clone(), (object.clone(), verdict.clone()));
                     verdict
@@ -70,6 +80,7 @@ impl Judge {
     /// Makes `documents` the accepted versions of an earlier run: what is in force of a policy that is refused now.
     pub fn restore(&mut self, documents: &BTreeMap<PolicyKey, Value>) {
         for (key, object) in documents {
+            self.progress.step();
             if let Some(policy) = judge(object).policy {
                 self.good.insert(key.clone(), (object.clone(), policy));
             }

@@ -20,10 +20,10 @@ const RESTART_SECONDS: i32 = 180;
 const LAST_BEAT: Duration = Duration::from_secs(8);
 
 /// Renews the Lease until `stop`, then once more for the time of a restart. Not while this agent is not
-/// `in_charge`, because another one works on this node: the Lease is that one's.
-pub async fn beat(leases: Api<Lease>, node: &str, holder: &str, in_charge: impl Fn() -> bool, stop: CancellationToken) {
+/// `at_work`: it is stuck, or another one works on this node and the Lease is that one's.
+pub async fn beat(leases: Api<Lease>, node: &str, holder: &str, at_work: impl Fn() -> bool, stop: CancellationToken) {
     loop {
-        if in_charge()
+        if at_work()
             && let Err(error) = renew(&leases, node, holder, ALIVE_SECONDS).await
         {
             tracing::warn!(%error, "the node's Lease could not be renewed");
@@ -33,7 +33,7 @@ pub async fn beat(leases: Api<Lease>, node: &str, holder: &str, in_charge: impl 
             () = tokio::time::sleep(next_beat(node)) => {}
         }
     }
-    if !in_charge() {
+    if !at_work() {
         return;
     }
     match tokio::time::timeout(LAST_BEAT, renew(&leases, node, holder, RESTART_SECONDS)).await {

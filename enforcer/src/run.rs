@@ -10,6 +10,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
 use serde_json::json;
 use stockade_crds::{NodePolicyState, NodePolicyStateStatus, Reason};
+use stockade_enforcer_kernel::Progress;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +48,7 @@ struct Common {
     last_known: LastKnown,
     readiness: Readiness,
     metrics: Arc<Metrics>,
+    progress: Progress,
     trees: watch::Receiver<CgroupTree>,
     known: Arc<Known>,
     exporting: std::thread::JoinHandle<()>,
@@ -61,21 +63,22 @@ impl Common {
         let readiness = Readiness::default();
         readiness.wait_for(POLICIES, "the desired policies are not known yet");
         let metrics = Arc::new(Metrics::default());
-        serve_health(args, &readiness, &metrics);
+        let progress = Progress::default();
+        serve_health(args, &readiness, &metrics, &progress);
         let (tree, trees) = watch::channel(CgroupTree::default());
         tokio::spawn(cgroup_watch::follow(args.cgroup_root.clone(), tree));
-        let node = Arc::new(Mutex::new(Node::start(args.pin_root.clone(), args.state_dir.clone())));
+        let node = Arc::new(Mutex::new(Node::start(args.pin_root.clone(), args.state_dir.clone(), progress.clone())));
         let known = Arc::new(Known::default());
         let exporter = Exporter::new(node_name.to_owned(), args.event_kinds, Directory::new(in_cluster));
         let last_known = LastKnown::in_state_dir(&args.state_dir);
-        let mut judge = Judge::default();
+        let mut judge = Judge::telling(progress.clone());
         judge.restore(&last_known.policies().unwrap_or_default());
         let exporting = {
             let (node, known, stop) = (Arc::clone(&node), Arc::clone(&known), stop.clone());
             let metrics = Arc::clone(&metrics);
             std::thread::spawn(move || exporting::run(&node, exporter, sink, &known, &metrics, &stop))
         };
-        Ok(Self { node, judge, last_known, readiness, metrics, trees, known, exporting, stop })
+        Ok(Self { node, judge, last_known, readiness, metrics, progress, trees, known, exporting, stop })
     }
 
     /// Drives the agent until the process shall end.
@@ -92,9 +95,11 @@ impl Common {
             last_known: self.last_known,
             readiness: self.readiness,
             metrics: self.metrics,
+            progress: self.progress.clone(),
             stop: self.stop.clone(),
         };
         let ended = driver::drive(Agent::new(self.node, self.judge), wiring).await;
+        self.progress.rest();
         self.stop.cancel();
         let exporting = self.exporting;
         let joined = tokio::task::spawn_blocking(move || exporting.join());
@@ -121,8 +126,9 @@ pub async fn in_cluster(args: Args) -> anyhow::Result<()> {
 
     let detached = Detached::in_state_dir(&args.state_dir);
     if detached.is_of(&holder).context("whether this pod has detached already cannot be read")? {
-        let readiness = Readiness::default();
-        serve_health(&args, &readiness, &Arc::default());
+        let (readiness, progress) = (Readiness::default(), Progress::default());
+        progress.rest();
+        serve_health(&args, &readiness, &Arc::default(), &progress);
         return stay_detached(&args, &states, &identity, &readiness).await;
     }
     let common = Common::start(&args, &identity.name, true)?;
@@ -137,8 +143,9 @@ pub async fn in_cluster(args: Args) -> anyhow::Result<()> {
     let leases: Api<Lease> = Api::namespaced(requests, &args.namespace);
     let beat = {
         let (name, holder, stop) = (identity.name.clone(), holder.clone(), common.stop.clone());
-        let node = Arc::clone(&common.node);
-        tokio::spawn(async move { lease::beat(leases, &name, &holder, || is_in_charge(&node), stop).await })
+        let (node, progress) = (Arc::clone(&common.node), common.progress.clone());
+        let at_work = move || progress.stuck_for().is_none() && is_in_charge(&node);
+        tokio::spawn(async move { lease::beat(leases, &name, &holder, at_work, stop).await })
     };
     let (status, statuses) = watch::channel(None);
     let publishing = tokio::spawn(publish::publish(states.clone(), identity.clone(), statuses, vanished));
@@ -169,7 +176,7 @@ async fn stay_detached(
     // An agent that was killed while it detached has left the rest to this one.
     if holds_anything(&args.pin_root) {
         let (pin_root, state_dir) = (args.pin_root.clone(), args.state_dir.clone());
-        tokio::task::spawn_blocking(move || Node::start(pin_root, state_dir).detach()).await??;
+        tokio::task::spawn_blocking(move || Node::start(pin_root, state_dir, Progress::default()).detach()).await??;
     }
     // The answer: this node's object goes, because nothing is in force here any more.
     match states.delete(&identity.name, &kube::api::DeleteParams::default()).await {
@@ -205,7 +212,7 @@ pub async fn alone(args: Args, policy_dir: std::path::PathBuf) -> anyhow::Result
 
 /// Detaches what any agent has left, without being one.
 pub fn detach(args: &Args) -> anyhow::Result<()> {
-    Node::start(args.pin_root.clone(), args.state_dir.clone()).detach()?;
+    Node::start(args.pin_root.clone(), args.state_dir.clone(), Progress::default()).detach()?;
     LastKnown::in_state_dir(&args.state_dir).forget()?;
     println!("everything of Stockade is detached from this node's kernel and unpinned");
     Ok(())
@@ -266,8 +273,8 @@ async fn tell_exporter(
     }
 }
 
-fn serve_health(args: &Args, readiness: &Readiness, metrics: &Arc<Metrics>) {
-    let health = Health { readiness: readiness.clone(), metrics: Arc::clone(metrics) };
+fn serve_health(args: &Args, readiness: &Readiness, metrics: &Arc<Metrics>, progress: &Progress) {
+    let health = Health { readiness: readiness.clone(), metrics: Arc::clone(metrics), progress: progress.clone() };
     let listen = args.listen;
     tokio::spawn(async move {
         if let Err(error) = health.serve(listen).await {

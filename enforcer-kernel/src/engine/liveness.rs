@@ -38,6 +38,7 @@ impl Engine {
         let mut waiting = Vec::new();
         let mut all = Vec::new();
         for (at, (name, installed)) in hooks.iter().enumerate() {
+            self.options.progress.step();
             let attach = self.attaches.get(name).cloned();
             let policies = attach.as_ref().and_then(|attach| self.users.get(attach)).cloned().unwrap_or_default();
             let (checked, wrong) = match self.probe_one(name, installed, attach.as_ref()) {
