@@ -7,7 +7,6 @@ use std::os::fd::RawFd;
 use std::os::unix::fs::MetadataExt;
 
 use stockade_enforcer_common::head::RuleCounts;
-use stockade_enforcer_common::name::shared_map;
 use stockade_policy::NodeFacts;
 use stockade_policy::ir::{Namespace, PolicyId, Scope, ValidatedPolicy};
 
@@ -25,7 +24,6 @@ use crate::place::Node;
 use crate::planning::{self, Planned, Site};
 use crate::probe::Prober;
 use crate::report::{ApplyReport, HookReport, PolicyReport, Reason, Trouble};
-use crate::ring::Ring;
 use crate::rows::Rows;
 use crate::scope::{ScopeSnapshot, member};
 use crate::start::{self, Found, Options, StartError, Started, shared_row};
@@ -39,7 +37,6 @@ pub struct Engine {
     host_namespaces: BTreeMap<Namespace, u32>,
     memory: Memory,
     state: State,
-    ring: Ring,
     /// The policies that are in force, as they were applied.
     in_force: BTreeMap<PolicyId, ValidatedPolicy>,
     /// By place: who has a hook there.
@@ -73,8 +70,6 @@ impl Engine {
         let state = adopted_state(&started.kernel)?;
         memory.generation = memory.generation.max(state.generation);
         memory.know_marks(crate::marks::in_use(&started.kernel)?);
-        let ring = started.kernel.shared_directory.join(shared_map::EVENTS);
-        let ring = Ring::open(&ring).map_err(OpError::io("opening the event ring"))?;
         let facts = crate::facts::facts(Some(&started.btf));
         let adopted = older::adopted(&state, &memory);
         Ok(Self {
@@ -84,7 +79,6 @@ impl Engine {
             host_namespaces: host_namespaces(),
             memory,
             state,
-            ring,
             in_force: BTreeMap::new(),
             users: BTreeMap::new(),
             attaches: BTreeMap::new(),
@@ -291,12 +285,13 @@ impl Engine {
     /// Becomes readable when there are events.
     #[must_use]
     pub fn events_fd(&self) -> RawFd {
-        self.ring.fd()
+        self.started.kernel.ring.fd()
     }
 
     /// Takes at most `limit` events that are there now. A record that cannot be decoded is an error in its place.
     pub fn poll_events(&mut self, limit: usize) -> Vec<Result<Event, DecodeError>> {
-        let Self { ring, memory, prober, pending, .. } = self;
+        let Self { started, memory, prober, pending, .. } = self;
+        let ring = &mut started.kernel.ring;
         let mut events: Vec<_> = pending.drain(..limit.min(pending.len())).collect();
         let rest = std::iter::from_fn(|| ring.next(memory)).take(limit - events.len());
         events.extend(rest.filter_map(|event| prober.take(event)));
@@ -372,8 +367,8 @@ impl Engine {
 
     /// Detaches and unpins everything, and forgets.
     pub fn detach_all(self) -> std::io::Result<()> {
-        let Self { started, options, ring, prober, .. } = self;
-        drop((ring, prober));
+        let Self { started, options, prober, .. } = self;
+        drop(prober);
         let Started { kernel, btf: _, found: _, lock } = started;
         let result = kernel.pins.remove_all();
         drop(lock);

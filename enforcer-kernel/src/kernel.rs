@@ -18,6 +18,7 @@ use crate::object::{MapPattern, Object, globals};
 use crate::ops::{BinaryTables, KernelOps, OpError, Slot};
 use crate::pins::{self, Kind, Pins};
 use crate::progress::Progress;
+use crate::ring::Ring;
 use crate::rows::{Rows, Table};
 use crate::sys::{self, Shape};
 
@@ -131,9 +132,17 @@ pub struct Kernel {
     pub(crate) removed: BTreeMap<String, Instance>,
     /// Told before each change.
     pub(crate) progress: Progress,
+    /// What programs report.
+    pub(crate) ring: Ring,
 }
 
 impl Kernel {
+    /// Before each change: many of them are one application, and whoever takes events waits for its end.
+    fn begin_step(&mut self) {
+        self.progress.step();
+        self.ring.make_room();
+    }
+
     fn instance(&self, identity: &Identity) -> Result<&Instance, OpError> {
         self.instances.get(&identity.name).ok_or_else(|| OpError::Unknown(identity.name.clone()))
     }
@@ -273,7 +282,7 @@ pub(crate) fn make_maps(
 
 impl KernelOps for Kernel {
     fn load(&mut self, identity: &Identity, specification: &Specification) -> Result<(), OpError> {
-        self.progress.step();
+        self.begin_step();
         let directory = self.pins.directory(Kind::Hook, &identity.name);
         pins::fresh_directory(&directory).map_err(OpError::io(format!("making {}", directory.display())))?;
         let loaded = self.load_into(&directory, identity, specification);
@@ -293,7 +302,7 @@ impl KernelOps for Kernel {
     }
 
     fn fill(&mut self, identity: &Identity, slot: Slot, rows: &Arc<Rows>) -> Result<(), OpError> {
-        self.progress.step();
+        self.begin_step();
         let instance = self.instance(identity)?;
         crate::counters::reset_rule_counts(instance, slot).map_err(OpError::io("resetting the counts of rules"))?;
         for (name, table) in &rows.tables {
@@ -308,7 +317,7 @@ impl KernelOps for Kernel {
     }
 
     fn flip(&mut self, identity: &Identity, head: &Head) -> Result<(), OpError> {
-        self.progress.step();
+        self.begin_step();
         let instance = self.instance(identity)?;
         let what = |verb: &str| format!("{verb} the head of {}", identity.name);
         let shape = self.pattern(hook_map::HEAD)?.inner.ok_or_else(|| OpError::Unknown("inner map of HEAD".into()))?;
@@ -340,7 +349,7 @@ impl KernelOps for Kernel {
     }
 
     fn attach(&mut self, identity: &Identity) -> Result<(), OpError> {
-        self.progress.step();
+        self.begin_step();
         let instance = self.instance(identity)?;
         let specification = instance.specification.as_ref().ok_or_else(|| OpError::Unknown(identity.name.clone()))?;
         attach::attach(&specification.attach, instance.program.as_fd(), &instance.directory)?;
@@ -348,7 +357,7 @@ impl KernelOps for Kernel {
     }
 
     fn clear(&mut self, identity: &Identity, slot: Slot) -> Result<(), OpError> {
-        self.progress.step();
+        self.begin_step();
         let instance = self.instance(identity)?;
         for name in SLOTTED {
             self.clear_table(instance.map(name)?, &instance.directory, name, slot)?;
@@ -357,7 +366,7 @@ impl KernelOps for Kernel {
     }
 
     fn remove(&mut self, identity: &Identity) -> Result<(), OpError> {
-        self.progress.step();
+        self.begin_step();
         let directory = self.pins.directory(Kind::Hook, &identity.name);
         pins::remove_directory(&directory).map_err(OpError::io(format!("removing {}", directory.display())))?;
         if let Some(instance) = self.instances.remove(&identity.name) {
@@ -367,7 +376,7 @@ impl KernelOps for Kernel {
     }
 
     fn fill_binaries(&mut self, slot: Slot, tables: &BinaryTables) -> Result<(), OpError> {
-        self.progress.step();
+        self.begin_step();
         for (name, table) in tables {
             let outer = self.shared(name)?;
             if table.is_empty() {
@@ -380,7 +389,7 @@ impl KernelOps for Kernel {
     }
 
     fn use_binaries(&mut self, slot: Slot, generation: u64) -> Result<(), OpError> {
-        self.progress.step();
+        self.begin_step();
         let map = self.shared(shared_map::SHARED)?;
         let key = 0_u32.to_ne_bytes();
         let what = || "writing the shared row".to_owned();

@@ -21,6 +21,7 @@ use crate::offsets;
 use crate::ops::OpError;
 use crate::pins::{self, Kind, Pins};
 use crate::progress::Progress;
+use crate::ring::Ring;
 use crate::rows::hex;
 use crate::sys;
 
@@ -165,6 +166,7 @@ pub fn start(options: &Options) -> Result<Started, StartError> {
         pins.empty().map_err(OpError::io("removing what an unfinished start has left"))?;
     }
     let shared = shared_maps(&object, &shared_directory, entries)?;
+    let ring = Ring::open(&shared_directory.join(shared_map::EVENTS)).map_err(OpError::io("opening the event ring"))?;
     let mut kernel = Kernel {
         pins,
         object,
@@ -175,6 +177,7 @@ pub fn start(options: &Options) -> Result<Started, StartError> {
         instances: BTreeMap::new(),
         removed: BTreeMap::new(),
         progress: options.progress.clone(),
+        ring,
     };
     let adopted_base = is_complete(&base);
     if !adopted_base {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use guest::*;
 use serde_json::json;
-use stockade_enforcer_kernel::event::{Value, Verdict};
+use stockade_enforcer_kernel::event::{Event, Value, Verdict};
 use stockade_enforcer_kernel::{Engine, StartError};
 use stockade_policy::ir::Strength;
 
@@ -123,6 +123,39 @@ fn what_was_counted_before_an_edit_is_not_lost() {
     };
     assert_eq!(denied(&mut engine), [(1, 1), (2, 2), (3, 3)]);
     assert_eq!(denied(&mut engine), [(3, 3)], "each is told once");
+    finish(engine);
+}
+
+#[test]
+fn what_happens_while_policies_are_applied_is_not_lost() {
+    if !in_guest() {
+        return;
+    }
+    guarded_file();
+    let mut engine = fresh_engine();
+    let shop = TestPod::new("shop", "web");
+    let snapshot = snapshot(&[&shop]);
+    let mut shell = shop.shell();
+    let lost = |engine: &mut Engine| engine.counters().unwrap().places["event_lost"];
+    let before = lost(&mut engine);
+    // All together more than the ring holds, and each time less: nobody takes events in between but the next application.
+    let (rounds, opens) = (16, 300);
+    for generation in 1..=rounds {
+        let hook = guard(&["/tmp/guarded", &format!("/tmp/{generation}")]);
+        apply(&mut engine, &[namespaced("shop", "guard", generation, &hook)], &snapshot);
+        shell.status(&format!("i=0; while [ $i -lt {opens} ]; do true < /tmp/guarded/file; i=$((i+1)); done"));
+    }
+    let mut reported = 0;
+    loop {
+        let events = engine.poll_events(4096);
+        if events.is_empty() {
+            break;
+        }
+        // Not by what the rule is called: that is known of the last generations only.
+        let refused = |event: &Result<Event, _>| matches!(event, Ok(Event::Hook(hook)) if hook.record.errno == 1);
+        reported += events.iter().filter(|event| refused(event)).count();
+    }
+    assert_eq!((lost(&mut engine), reported), (before, rounds as usize * opens));
     finish(engine);
 }
 

@@ -112,7 +112,7 @@ impl Engine {
         let until = Instant::now() + PATIENCE;
         loop {
             while self.pending.len() < KEPT
-                && let Some(event) = self.ring.next(&self.memory)
+                && let Some(event) = self.started.kernel.ring.next(&self.memory)
             {
                 self.pending.extend(self.prober.take(event));
             }
