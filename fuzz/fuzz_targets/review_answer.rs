@@ -12,7 +12,10 @@ fuzz_target!(|body: &[u8]| {
     let (uid, answers) = match Request::parse(body) {
         Err(malformed) => (malformed.uid.clone(), vec![Answer::malformed(&malformed)]),
         Ok(request) => {
-            let answer = |action| Answer::to(&request, decide(&request, action, &[]));
+            let answer = |action| match decide(&request, action, &[]) {
+                Ok(decision) => Answer::to(&request, decision),
+                Err(malformed) => Answer::malformed(&malformed),
+            };
             (Some(request.uid.clone()), vec![answer(Action::Deny), answer(Action::Warn)])
         }
     };

@@ -27,7 +27,7 @@ pub struct ReadyLabels {
 /// Reviews by how they ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReviewLabels {
-    /// `allowed`, `refused` or `malformed`.
+    /// `allowed`, `refused`, `malformed` or `overloaded`.
     pub outcome: String,
 }
 
@@ -80,6 +80,7 @@ impl Metrics {
             Outcome::Allowed => "allowed",
             Outcome::Refused => "refused",
             Outcome::Malformed => "malformed",
+            Outcome::Overloaded => "overloaded",
         };
         self.reviews.get_or_create(&ReviewLabels { outcome: outcome.into() }).inc();
         self.review_seconds.observe(took.as_secs_f64());

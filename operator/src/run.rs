@@ -75,7 +75,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         let metrics = Arc::clone(&metrics);
         Arc::new(move |outcome, took| metrics.reviewed(outcome, took))
     };
-    let settings = Settings { action, nodes, observer };
+    let settings = Settings { action, nodes, observer, ..Settings::default() };
     let mut webhook = tokio::spawn(serve::serve(args.webhook_listen, settings, knowns.clone(), serving, stop.clone()));
     let keeper = (args.certificates == Certificates::SelfSigned).then_some(names);
     let mut leading = tokio::spawn(lead(args, requests, view, knowns, keeper, metrics, stop.clone()));

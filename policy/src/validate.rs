@@ -41,6 +41,7 @@ mod well_known;
 
 use serde_json::Value;
 
+pub use self::document::too_large;
 pub use self::nearest::nearest;
 use self::report::{Findings, Report};
 pub use self::well_known::{FAMILIES, PROTOCOLS};

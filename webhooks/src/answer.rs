@@ -47,6 +47,16 @@ impl Answer {
         Self::new(Response { uid, allowed: false, status: Some(status), warnings: vec![] })
     }
 
+    /// The answer when there is no room for a review: it is tried again. `uid`: of the request, if it could be read.
+    #[must_use]
+    pub fn overloaded(uid: Option<String>) -> Self {
+        let status = json!({
+            "status": "Failure", "code": 429, "reason": "TooManyRequests", "details": {"retryAfterSeconds": 1},
+            "message": "more policies are being judged than this replica has room for; try again",
+        });
+        Self::new(Response { uid: uid.unwrap_or_default(), allowed: false, status: Some(status), warnings: vec![] })
+    }
+
     fn new(response: Response) -> Self {
         Self { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response }
     }

@@ -1,12 +1,12 @@
 //! The decision: a function of the document alone. Node facts add warnings, never refusals: a new cluster, a restore or a
 //! dry run of a whole repository must not depend on which nodes have joined yet.
 
-use serde_json::Value;
 use stockade_crds::PolicyKind;
 use stockade_crds::names::POLICY_GROUP;
-use stockade_policy::{Fault, NodeFacts, judge, node_warnings};
+use stockade_policy::validate::too_large;
+use stockade_policy::{Fault, Judgement, NodeFacts, judge, node_warnings};
 
-use crate::review::Request;
+use crate::review::{Malformed, Request};
 use crate::warnings;
 
 /// What becomes of faults.
@@ -28,13 +28,16 @@ pub struct Decision {
     pub warnings: Vec<String>,
 }
 
-/// Decides about a request, given what is known of the nodes.
-#[must_use]
-pub fn decide(request: &Request, action: Action, nodes: &[NodeFacts]) -> Decision {
+/// Decides about a request, given what is known of the nodes. `Err`: there is no object that could be judged.
+pub fn decide(request: &Request, action: Action, nodes: &[NodeFacts]) -> Result<Decision, Malformed> {
     if !is_judged(request) {
-        return Decision { faults: vec![], warnings: vec![] };
+        return Ok(Decision { faults: vec![], warnings: vec![] });
     }
-    let judgement = judge(&request.object);
+    let judgement = if request.is_too_large() {
+        Judgement { faults: vec![too_large()], ..Judgement::default() }
+    } else {
+        judge(&request.document()?)
+    };
     let mut said: Vec<String> = judgement.warnings.iter().map(warnings::of_warning).collect();
     if let Some(policy) = &judgement.policy {
         said.extend(node_warnings(policy, nodes).iter().map(warnings::of_nodes));
@@ -46,7 +49,7 @@ pub fn decide(request: &Request, action: Action, nodes: &[NodeFacts]) -> Decisio
             vec![]
         }
     };
-    Decision { faults, warnings: warnings::few(said) }
+    Ok(Decision { faults, warnings: warnings::few(said) })
 }
 
 /// The same conditions as in the manifest, for a configuration that somebody has widened: an object that is invalid already
@@ -55,12 +58,8 @@ fn is_judged(request: &Request) -> bool {
     let ours = request.group == POLICY_GROUP && PolicyKind::from_kind(&request.kind).is_some();
     let changes = match request.operation.as_str() {
         "CREATE" => true,
-        "UPDATE" => generation(&request.object) != generation(&request.old_object),
+        "UPDATE" => request.metadata.generation != request.old_metadata.generation,
         _ => false,
     };
-    ours && changes && request.object.pointer("/metadata/deletionTimestamp").is_none_or(Value::is_null)
-}
-
-fn generation(object: &Value) -> Option<i64> {
-    object.pointer("/metadata/generation").and_then(Value::as_i64)
+    ours && changes && !request.metadata.deleting
 }

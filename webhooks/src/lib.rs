@@ -11,9 +11,12 @@ pub mod decide;
 pub mod manifests;
 pub mod nodes;
 pub mod review;
+pub mod room;
 pub mod server;
 pub mod warnings;
+mod weight;
 
 pub use decide::{Action, Decision};
 pub use nodes::Nodes;
+pub use room::Room;
 pub use server::{Observer, Settings, router};

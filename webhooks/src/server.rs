@@ -5,17 +5,19 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{self, DefaultBodyLimit, FromRequest, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use stockade_policy::NodeFacts;
+use tokio::time::timeout;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::answer::Answer;
 use crate::decide::{Action, decide};
 use crate::nodes::Nodes;
 use crate::review::{Malformed, Request};
+use crate::room::{Place, Room};
 
 /// A review carries the old and the new object, each of which may be as large as the API server stores.
 pub const MAX_BODY: usize = 8 << 20;
@@ -31,6 +33,8 @@ pub enum Outcome {
     Refused,
     /// Not a review.
     Malformed,
+    /// There was no room for it.
+    Overloaded,
 }
 
 /// Told about each review, for metrics.
@@ -45,11 +49,14 @@ pub struct Settings {
     pub nodes: Nodes,
     /// Told about each review.
     pub observer: Observer,
+    /// What is held at once.
+    pub room: Room,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { action: Action::Deny, nodes: Nodes::default(), observer: Arc::new(|_, _| {}) }
+        let observer = Arc::new(|_, _| {});
+        Self { action: Action::Deny, nodes: Nodes::default(), observer, room: Room::default() }
     }
 }
 
@@ -63,40 +70,86 @@ pub fn router(settings: Settings) -> Router {
         .with_state(settings)
 }
 
-async fn validate(State(settings): State<Settings>, body: Result<Bytes, BytesRejection>) -> Response {
+async fn validate(State(settings): State<Settings>, request: extract::Request) -> Response {
     let start = Instant::now();
-    let (outcome, response) = match body {
-        Ok(body) => review(&settings, &body),
-        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            let why = format!("the body is larger than {} MiB", MAX_BODY >> 20);
-            (Outcome::Malformed, malformed(StatusCode::PAYLOAD_TOO_LARGE, &Malformed { uid: None, why }))
-        }
-        Err(rejection) => {
-            let why = rejection.body_text();
-            (Outcome::Malformed, malformed(StatusCode::BAD_REQUEST, &Malformed { uid: None, why }))
-        }
+    let (outcome, response) = match body(&settings.room, request).await {
+        Ok((body, place)) => review(&settings, body, place).await,
+        Err(refused) => *refused,
     };
     (settings.observer)(outcome, start.elapsed());
     response
 }
 
-fn review(settings: &Settings, body: &[u8]) -> (Outcome, Response) {
-    let request = match Request::parse(body) {
-        Ok(request) => request,
-        Err(bad) => {
-            tracing::warn!(uid = bad.uid, why = bad.why, "a review could not be read");
-            // With a uid this is an answer; without one no answer would be taken for one.
-            let code = if bad.uid.is_some() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
-            return (Outcome::Malformed, malformed(code, &bad));
-        }
+/// The body, once there is room for it.
+async fn body(room: &Room, request: extract::Request) -> Result<(Bytes, Place), Box<(Outcome, Response)>> {
+    let refuse = |outcome, code, why: String| Err(Box::new((outcome, malformed(code, &Malformed { uid: None, why }))));
+    let too_large = || format!("the body is larger than {} MiB", MAX_BODY >> 20);
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(MAX_BODY);
+    if length > MAX_BODY {
+        return refuse(Outcome::Malformed, StatusCode::PAYLOAD_TOO_LARGE, too_large());
+    }
+    let Some(place) = room.for_body(length).await else {
+        return Err(Box::new(overloaded(None)));
     };
-    let decision = decide(&request, settings.action, &settings.nodes.load());
+    match timeout(room.patience(), Bytes::from_request(request, &())).await {
+        Ok(Ok(body)) => Ok((body, place)),
+        Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            refuse(Outcome::Malformed, StatusCode::PAYLOAD_TOO_LARGE, too_large())
+        }
+        Ok(Err(rejection)) => refuse(Outcome::Malformed, StatusCode::BAD_REQUEST, rejection.body_text()),
+        Err(_) => refuse(Outcome::Malformed, StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".into()),
+    }
+}
+
+async fn review(settings: &Settings, body: Bytes, place: Place) -> (Outcome, Response) {
+    let parsed = Request::parse(&body);
+    // What is judged has been copied out of it.
+    drop(body);
+    let request = match parsed {
+        Ok(request) => request,
+        Err(bad) => return unreadable(&bad),
+    };
+    let Some(judging) = settings.room.for_document().await else {
+        return overloaded(Some(request.uid));
+    };
+    let (action, nodes) = (settings.action, settings.nodes.load());
+    // Not on a thread that others are waiting for. Whoever asked may be gone; the room is taken until this is done.
+    let answered = tokio::task::spawn_blocking(move || {
+        let _held = (place, judging);
+        answer(&request, action, &nodes)
+    });
+    answered.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a review was not answered");
+        (Outcome::Malformed, StatusCode::INTERNAL_SERVER_ERROR.into_response())
+    })
+}
+
+fn answer(request: &Request, action: Action, nodes: &[NodeFacts]) -> (Outcome, Response) {
+    let decision = match decide(request, action, nodes) {
+        Ok(decision) => decision,
+        Err(bad) => return unreadable(&bad),
+    };
     let outcome = if decision.faults.is_empty() { Outcome::Allowed } else { Outcome::Refused };
     if outcome == Outcome::Refused {
         let codes: Vec<&str> = decision.faults.iter().map(|fault| fault.code).collect();
         tracing::info!(kind = request.kind, name = request.name, ?codes, "refused");
     }
-    (outcome, json(StatusCode::OK, &Answer::to(&request, decision)))
+    (outcome, json(StatusCode::OK, &Answer::to(request, decision)))
+}
+
+fn unreadable(bad: &Malformed) -> (Outcome, Response) {
+    tracing::warn!(uid = bad.uid, why = bad.why, "a review could not be read");
+    // With a uid this is an answer; without one no answer would be taken for one.
+    let code = if bad.uid.is_some() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+    (Outcome::Malformed, malformed(code, bad))
+}
+
+/// With a uid it is an answer, which clients take as a reason to ask again; without one only the API server is told.
+fn overloaded(uid: Option<String>) -> (Outcome, Response) {
+    tracing::warn!(uid, "there is no room for a review");
+    let code = if uid.is_some() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (Outcome::Overloaded, json(code, &Answer::overloaded(uid)))
 }
 
 fn malformed(code: StatusCode, malformed: &Malformed) -> Response {

@@ -7,14 +7,18 @@
 )]
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
 use stockade_policy::NodeFacts;
+use stockade_webhooks::review::Request as Review;
+use stockade_webhooks::room::MAX_BODIES;
 use stockade_webhooks::server::{MAX_BODY, Outcome, PATH};
-use stockade_webhooks::{Action, Nodes, Settings, router};
+use stockade_webhooks::{Action, Nodes, Observer, Room, Settings, router};
 use tower::ServiceExt;
 
 async fn post(settings: Settings, body: impl Into<Body>) -> (StatusCode, Value) {
@@ -188,12 +192,72 @@ async fn a_review_of_three_megabytes_is_judged_and_one_beyond_the_limit_is_told_
     assert!(answer["response"]["status"]["message"].as_str().unwrap().contains("larger than 8 MiB"), "{answer}");
 }
 
+/// Reading it would take hundreds of MiB.
 #[tokio::test]
-async fn each_review_is_counted_as_what_it_was() {
+async fn a_document_that_is_larger_than_any_may_be_is_refused_without_being_read() {
+    let mut large = clear();
+    large["spec"]["unheard"] = Value::Array(vec![json!({"": 0}); 200_000]);
+    let body = review("CREATE", &large, &Value::Null).to_string();
+    assert!(Review::parse(body.as_bytes()).unwrap().is_too_large());
+    let (_, answer) = post(Settings::default(), body).await;
+    let faults = stockade_policy::judge(&large).faults;
+    assert_eq!(answer["response"]["status"]["details"]["causes"][0]["message"], faults[0].text(), "as everybody else");
+    large["spec"]["unheard"] = Value::Array(vec![json!({"": 0}); 50_000]);
+    let body = review("CREATE", &large, &Value::Null).to_string();
+    assert!(!Review::parse(body.as_bytes()).unwrap().is_too_large());
+}
+
+#[tokio::test]
+async fn what_there_is_no_room_for_is_told_to_ask_again() {
+    let (seen, settings) = observed();
+    let settings = Settings { room: Room::with_patience(Duration::from_millis(50)), ..settings };
+    let request = review("CREATE", &clear(), &Value::Null);
+    let judging = settings.room.for_document().await.unwrap();
+    let response = ask(settings.clone(), &request).await;
+    assert_eq!(response["allowed"], false);
+    let status = &response["status"];
+    assert_eq!((&status["code"], &status["details"]["retryAfterSeconds"]), (&json!(429), &json!(1)), "{status}");
+    drop(judging);
+    let bodies = settings.room.for_body(MAX_BODIES).await.unwrap();
+    let (code, answer) = post(settings.clone(), request.to_string()).await;
+    assert_eq!(
+        (code, &answer["response"]["status"]["reason"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &json!("TooManyRequests"))
+    );
+    drop(bodies);
+    assert_eq!(ask(settings, &request).await["allowed"], true);
+    assert_eq!(*seen.lock().unwrap(), [Outcome::Overloaded, Outcome::Overloaded, Outcome::Allowed]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_arrive_gives_its_room_back() {
+    let settings = Settings { room: Room::with_patience(Duration::from_millis(50)), ..Settings::default() };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(axum::serve(listener, router(settings.clone())).into_future());
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let head = format!("POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {MAX_BODY}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        String::from_utf8(answer.into()).unwrap()
+    });
+    assert_eq!(answer.await.unwrap(), "HTTP/1.1 408");
+    assert!(settings.room.for_body(MAX_BODIES).await.is_some());
+}
+
+/// Settings that note how reviews end.
+fn observed() -> (Arc<Mutex<Vec<Outcome>>>, Settings) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&seen);
-    let settings =
-        Settings { observer: Arc::new(move |outcome, _| sink.lock().unwrap().push(outcome)), ..Settings::default() };
+    let observer: Observer = Arc::new(move |outcome, _| sink.lock().unwrap().push(outcome));
+    (seen, Settings { observer, ..Settings::default() })
+}
+
+#[tokio::test]
+async fn each_review_is_counted_as_what_it_was() {
+    let (seen, settings) = observed();
     ask(settings.clone(), &review("CREATE", &clear(), &Value::Null)).await;
     ask(settings.clone(), &review("CREATE", &ambiguous(), &Value::Null)).await;
     post(settings, "").await;

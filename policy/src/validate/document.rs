@@ -8,7 +8,7 @@ use super::node::{Node, in_path};
 use super::report::Report;
 use super::schema::quoted;
 use super::{fields, nearest, schema, spec};
-use crate::fault::codes;
+use crate::fault::{Fault, codes};
 use crate::ir::{PolicyId, PolicyKind, ValidatedPolicy};
 use crate::language::limits::MAX_DOCUMENT_BYTES;
 
@@ -24,8 +24,8 @@ pub(super) fn judge(object: &Value, report: &mut Report) -> Option<ValidatedPoli
         return None;
     }
     if size(object) > MAX_DOCUMENT_BYTES {
-        let what = format!("the document has more than {MAX_DOCUMENT_BYTES} bytes as compact JSON");
-        report.fault("spec", codes::DOCUMENT_TOO_LARGE, what, "split it into several policies");
+        let Fault { path, code, message, help } = too_large();
+        report.fault(path, code, message, help);
         return None;
     }
     let root = Node::new(object, "");
@@ -45,6 +45,17 @@ pub(super) fn judge(object: &Value, report: &mut Report) -> Option<ValidatedPoli
         policy.generation = metadata.field("generation").and_then(|field| field.integer()).unwrap_or(0);
     }
     Some(policy)
+}
+
+/// What is wrong with a document that has more bytes than one may have, whatever is in it.
+#[must_use]
+pub fn too_large() -> Fault {
+    Fault {
+        path: "spec".into(),
+        code: codes::DOCUMENT_TOO_LARGE,
+        message: format!("the document has more than {MAX_DOCUMENT_BYTES} bytes as compact JSON"),
+        help: "split it into several policies".into(),
+    }
 }
 
 /// The kind; without a known one there is nothing to judge the rest by.
