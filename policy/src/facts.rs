@@ -10,7 +10,7 @@ use stockade_crds::NodeFactsStatus;
 use stockade_crds::node_policy_state::parse_hook_signature;
 
 pub use self::reach::on_nodes;
-pub use self::warnings::node_warnings;
+pub use self::warnings::{all_node_warnings, node_warnings};
 
 /// The facts of one node, measured there by the enforcer and published in its `NodePolicyState`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

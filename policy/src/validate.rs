@@ -53,8 +53,10 @@ use crate::ir::ValidatedPolicy;
 pub struct Judgement {
     /// What refuses it; in reading order: by path, then by code.
     pub faults: Vec<Fault>,
-    /// What is doubtful about it.
+    /// What is doubtful about it; beyond a hundred the last says how many more.
     pub warnings: Vec<Fault>,
+    /// How many that is.
+    pub more_warnings: usize,
     /// What it means, for those who carry it out: present exactly when there are no faults.
     pub policy: Option<ValidatedPolicy>,
     /// What it means, for those who only explain it: present also when this release does not carry all of it out.
@@ -74,8 +76,8 @@ pub fn all_faults(object: &Value) -> Vec<Fault> {
 pub fn judge(object: &Value) -> Judgement {
     let mut report = Report::default();
     let policy = document::judge(object, &mut report);
-    let Findings { faults, warnings, means_something } = report.finish();
+    let Findings { faults, warnings, more_warnings, means_something } = report.finish();
     let meaning = policy.filter(|_| means_something);
     let policy = meaning.as_ref().filter(|_| faults.is_empty()).cloned();
-    Judgement { faults, warnings, policy, meaning }
+    Judgement { faults, warnings, more_warnings, policy, meaning }
 }

@@ -97,7 +97,9 @@ fn every_code_is_in_the_corpus() {
     let elsewhere = [
         codes::DOCUMENT_TOO_LARGE,
         codes::TOO_MANY_FAULTS,
+        codes::TOO_MANY_WARNINGS,
         codes::HOOK_UNAVAILABLE,
+        codes::TOO_WEAK,
         codes::NO_NODE_CAN_RUN_THIS,
         codes::NO_NODE_MATCHES,
     ];
@@ -181,6 +183,19 @@ fn beyond_a_hundred_faults_they_are_counted() {
         (faults[100].code, faults[100].message.as_str()),
         (codes::TOO_MANY_FAULTS, "150 more faults are not shown")
     );
+}
+
+#[test]
+fn beyond_a_hundred_warnings_they_are_counted() {
+    let hooks: Vec<_> = (0..130).map(|n| json!({"call": format!("sys_unheard_{n}"), "syscall": true})).collect();
+    let object = json!({
+        "apiVersion": "cilium.io/v1alpha1", "kind": "TracingPolicy", "metadata": {"name": "many"},
+        "spec": {"kprobes": hooks},
+    });
+    let judgement = judge(&object);
+    assert_eq!((judgement.warnings.len(), judgement.more_warnings), (101, 30), "{:?}", judgement.faults);
+    let last = &judgement.warnings[100];
+    assert_eq!((last.code, last.message.as_str()), (codes::TOO_MANY_WARNINGS, "30 more warnings are not shown"));
 }
 
 #[test]

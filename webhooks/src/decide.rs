@@ -3,8 +3,10 @@
 
 use stockade_crds::PolicyKind;
 use stockade_crds::names::POLICY_GROUP;
+use stockade_policy::facts::all_node_warnings;
+use stockade_policy::fault::codes;
 use stockade_policy::validate::too_large;
-use stockade_policy::{Fault, Judgement, NodeFacts, judge, node_warnings};
+use stockade_policy::{Fault, Judgement, NodeFacts, judge};
 
 use crate::review::{Malformed, Request};
 use crate::warnings;
@@ -38,9 +40,10 @@ pub fn decide(request: &Request, action: Action, nodes: &[NodeFacts]) -> Result<
     } else {
         judge(&request.document()?)
     };
-    let mut said: Vec<String> = judgement.warnings.iter().map(warnings::of_warning).collect();
+    let told_apart = judgement.warnings.iter().filter(|warning| warning.code != codes::TOO_MANY_WARNINGS);
+    let mut said: Vec<String> = told_apart.map(warnings::of_warning).collect();
     if let Some(policy) = &judgement.policy {
-        said.extend(node_warnings(policy, nodes).iter().map(warnings::of_nodes));
+        said.extend(all_node_warnings(policy, nodes).iter().map(warnings::of_nodes));
     }
     let faults = match action {
         Action::Deny => judgement.faults,
@@ -49,7 +52,7 @@ pub fn decide(request: &Request, action: Action, nodes: &[NodeFacts]) -> Result<
             vec![]
         }
     };
-    Ok(Decision { faults, warnings: warnings::few(said) })
+    Ok(Decision { faults, warnings: warnings::few(said, judgement.more_warnings) })
 }
 
 /// The same conditions as in the manifest, for a configuration that somebody has widened: an object that is invalid already

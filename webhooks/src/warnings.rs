@@ -1,8 +1,11 @@
 //! Warnings as the API server carries them: one line each (a line break makes a warning vanish), short, and few.
+//!
+//! It carries 4,096 characters for one request, those of other webhooks included. Beyond that it cuts each warning at 256 and
+//! then leaves out the rest without a word. Ten of ours are half of that at most.
 
 use stockade_policy::Fault;
 
-/// No warning is longer, in bytes: the API server cuts at 256, and everything together at 4,096.
+/// No warning is longer, in bytes.
 pub const MAX_LENGTH: usize = 200;
 /// No more warnings than this; the last one says how many were left out.
 pub const MAX_COUNT: usize = 10;
@@ -33,19 +36,21 @@ pub fn line(what: &str, fix: &str) -> String {
     if both.len() <= MAX_LENGTH { both } else { cut(&what, MAX_LENGTH) }
 }
 
-/// At most [`MAX_COUNT`] of them, without repetition.
+/// At most [`MAX_COUNT`] of them, without repetition. `more`: how many there are besides that nobody has told apart.
 #[must_use]
-pub fn few(warnings: Vec<String>) -> Vec<String> {
+pub fn few(warnings: Vec<String>, more: usize) -> Vec<String> {
     let mut kept: Vec<String> = Vec::new();
     for warning in warnings {
         if !kept.contains(&warning) {
             kept.push(warning);
         }
     }
-    if kept.len() > MAX_COUNT {
-        let left_out = kept.len() - (MAX_COUNT - 1);
+    if kept.len() + more > MAX_COUNT {
+        let all = kept.len() + more;
         kept.truncate(MAX_COUNT - 1);
-        kept.push(format!("and {left_out} more warnings; `stockade lint` shows all"));
+        let left_out = all - kept.len();
+        let shows = if more == 0 { "all" } else { "more" };
+        kept.push(format!("and {left_out} more warnings; `stockade lint` shows {shows}"));
     }
     kept
 }
@@ -81,8 +86,9 @@ mod tests {
     #[test]
     fn many_warnings_become_ten_and_the_last_says_how_many_more() {
         let many: Vec<String> = (0..25).map(|n| format!("w{n}")).collect();
-        let few = few(many);
-        assert_eq!(few.len(), MAX_COUNT);
-        assert_eq!(few.last().unwrap(), "and 16 more warnings; `stockade lint` shows all");
+        let shown = few(many.clone(), 0);
+        assert_eq!(shown.len(), MAX_COUNT);
+        assert_eq!(shown.last().unwrap(), "and 16 more warnings; `stockade lint` shows all");
+        assert_eq!(few(many, 30).last().unwrap(), "and 46 more warnings; `stockade lint` shows more");
     }
 }

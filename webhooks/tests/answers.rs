@@ -159,6 +159,22 @@ async fn nodes_give_warnings_and_never_a_refusal() {
 }
 
 #[tokio::test]
+async fn every_warning_is_counted_however_many_there_are() {
+    let mut policy = clear();
+    let hooks: Vec<_> = (0..130).map(|n| json!({"call": format!("sys_unheard_{n}"), "syscall": true})).collect();
+    policy["spec"] = json!({"kprobes": hooks});
+    let known = Nodes::default();
+    known.store(vec![node("node-1", &[])]);
+    let settings = Settings { nodes: known, ..Settings::default() };
+    let response = ask(settings, &review("CREATE", &policy, &Value::Null)).await;
+    let said = warnings(&response);
+    // Nobody knows the calls, and the node has no perf events: 260, of which nine are told.
+    assert_eq!(said.len(), 10);
+    assert!(said[9].starts_with("and 251 more warnings;"), "{said:?}");
+    assert!(said.iter().map(|line| line.chars().count()).sum::<usize>() < 4096);
+}
+
+#[tokio::test]
 async fn what_is_no_review_is_answered_in_words_and_by_its_uid_where_there_is_one() {
     let (status, answer) = post(Settings::default(), "{\"kind\":").await;
     assert_eq!(status, StatusCode::BAD_REQUEST);

@@ -106,6 +106,7 @@ pub const ALL: &[Rule] = &[
     // The document as a whole.
     leaves(codes::DOCUMENT_TOO_LARGE, "where to cut it is not written in it"),
     leaves(codes::TOO_MANY_FAULTS, "the others are looked at, shown or not"),
+    leaves(codes::TOO_MANY_WARNINGS, ACCEPTED),
     leaves(codes::WRONG_KIND, "of another version nothing is known"),
     leaves(codes::INVALID_NAME, "others may refer to the name"),
     leaves(codes::NAMESPACE_IGNORED, ACCEPTED),
@@ -357,6 +358,7 @@ pub const ALL: &[Rule] = &[
     leaves(codes::RATE_LIMIT_INVALID, REFUSED_BEFORE),
     // What nodes can do.
     leaves(codes::HOOK_UNAVAILABLE, ACCEPTED),
+    leaves(codes::TOO_WEAK, ACCEPTED),
     leaves(codes::NO_NODE_CAN_RUN_THIS, ACCEPTED),
     leaves(codes::NO_NODE_MATCHES, ACCEPTED),
 ];

@@ -45,23 +45,37 @@ pub fn on_nodes(policy: &ValidatedPolicy, nodes: &[NodeFacts]) -> Vec<String> {
 
 /// How strongly a hook can act on a node, or `None` and why it is not there at all.
 fn reach(policy: &ValidatedPolicy, hook: &Hook, node: &NodeFacts) -> (Option<Strength>, String) {
-    if let Some(why) = missing(policy, hook, node) {
+    if let Some(why) = missing(hook, node) {
         return (None, why);
     }
-    let (strength, why) =
-        if hook.only_reports_a_return() { (Strength::Observe, String::new()) } else { strongest(&hook.point, node) };
-    let acts = hook.selectors.iter().any(|selector| {
-        let on_return = selector.on_return.as_ref().map(|on_return| on_return.actions);
-        [Some(selector.actions), on_return].into_iter().flatten().any(|actions| actions.acts())
-    });
-    match policy.minimum_strength.filter(|minimum| acts && strength < *minimum) {
+    let (strength, why) = strongest(hook, node);
+    match minimum(policy, hook).filter(|minimum| strength < *minimum) {
         Some(minimum) => (Some(strength), format!("weaker than {minimum:?}, so it reports TooWeak")),
         None => (Some(strength), why),
     }
 }
 
-fn strongest(point: &HookPoint, node: &NodeFacts) -> (Strength, String) {
-    let bpf = node.lsm.iter().any(|lsm| lsm == "bpf");
+/// Why a hook that is there is weaker than the policy accepts.
+pub(super) fn too_weak(policy: &ValidatedPolicy, hook: &Hook, node: &NodeFacts) -> Option<String> {
+    let (strength, _) = strongest(hook, node);
+    let minimum = minimum(policy, hook).filter(|minimum| strength < *minimum)?;
+    Some(format!("{strength:?} is what there is, {minimum:?} is asked for"))
+}
+
+/// What is accepted of a hook that does more than report.
+fn minimum(policy: &ValidatedPolicy, hook: &Hook) -> Option<Strength> {
+    let acts = hook.selectors.iter().any(|selector| {
+        let on_return = selector.on_return.as_ref().map(|on_return| on_return.actions);
+        [Some(selector.actions), on_return].into_iter().flatten().any(|actions| actions.acts())
+    });
+    policy.minimum_strength.filter(|_| acts)
+}
+
+fn strongest(hook: &Hook, node: &NodeFacts) -> (Strength, String) {
+    if hook.only_reports_a_return() { (Strength::Observe, String::new()) } else { strongest_at(&hook.point, node) }
+}
+
+fn strongest_at(point: &HookPoint, node: &NodeFacts) -> (Strength, String) {
     let by_lsm = |name: &str| match twins::can_deny(name) {
         true => (Strength::Deny, String::new()),
         false => (Strength::Signal, format!("the LSM hook {name} returns nothing")),
@@ -69,7 +83,6 @@ fn strongest(point: &HookPoint, node: &NodeFacts) -> (Strength, String) {
     match point {
         HookPoint::Lsm { hook } => by_lsm(hook),
         HookPoint::Kprobe { call, syscall: false } => match call.strip_prefix("security_") {
-            Some(_) if !bpf => (Strength::Signal, "bpf is not among its LSMs".into()),
             Some(name) => match twins::of(name).find(|twin| node.lsm_hooks.contains_key(*twin)) {
                 Some(twin) => by_lsm(twin),
                 None => (Strength::Signal, "the kernel has no LSM hook for it".into()),
@@ -143,8 +156,8 @@ mod tests {
             on_nodes(&policy, &nodes),
             [
                 format!("{place}: Deny on a, d."),
-                format!("{place}: Signal on c: bpf is not among its LSMs."),
                 format!("{place}: not to be had on b: no LSM hook for security_file_truncate."),
+                format!("{place}: not to be had on c: bpf is not among its LSMs, without which nothing is loaded."),
             ]
         );
     }
@@ -156,7 +169,7 @@ mod tests {
              "return": true, "returnArg": {"index": 0, "type": "int"}},
             {"call": "sys_getpgid", "syscall": true},
         ]}));
-        let mut node = node("n", &["yama"], &[]);
+        let mut node = node("n", &["bpf"], &[]);
         node.features.insert("override_return".into());
         let lines = on_nodes(&policy, std::slice::from_ref(&node));
         assert_eq!(

@@ -3,10 +3,11 @@
 //! A new cluster, a restore and a pool scaled to zero have no nodes, or other ones, so an answer that depends on them is
 //! only ever advice. Without published facts there is nothing to say.
 
+use super::reach::too_weak;
 use super::{NodeFacts, twins};
 use crate::fault::Fault;
 use crate::fault::codes;
-use crate::ir::{Hook, HookPoint, Scope, Strength, ValidatedPolicy};
+use crate::ir::{Hook, HookPoint, Scope, ValidatedPolicy};
 
 /// `kubectl` shows a warning on one line; longer ones are cut by clients.
 const MAX_BYTES: usize = 200;
@@ -15,9 +16,22 @@ const MAX_WARNINGS: usize = 10;
 /// How many nodes a warning names.
 const NAMED: usize = 2;
 
-/// Compares what `policy` needs with what `nodes` have published.
+/// Compares what `policy` needs with what `nodes` have published; beyond [`MAX_WARNINGS`] the last says how many more.
 #[must_use]
 pub fn node_warnings(policy: &ValidatedPolicy, nodes: &[NodeFacts]) -> Vec<Fault> {
+    let mut warnings = all_node_warnings(policy, nodes);
+    if warnings.len() > MAX_WARNINGS {
+        let more = warnings.len() + 1 - MAX_WARNINGS;
+        warnings.truncate(MAX_WARNINGS - 1);
+        let message = format!("{more} more warnings about nodes are not shown");
+        warnings.push(warning("spec", codes::HOOK_UNAVAILABLE, message, "see the policy's status"));
+    }
+    warnings
+}
+
+/// Every one of them, for those who count what they leave out themselves.
+#[must_use]
+pub fn all_node_warnings(policy: &ValidatedPolicy, nodes: &[NodeFacts]) -> Vec<Fault> {
     if nodes.is_empty() {
         return Vec::new();
     }
@@ -29,15 +43,28 @@ pub fn node_warnings(policy: &ValidatedPolicy, nodes: &[NodeFacts]) -> Vec<Fault
         let message = format!("nodeSelector matches none of {}", count(nodes.len()));
         return vec![warning("spec.nodeSelector", codes::NO_NODE_MATCHES, message, "check the labels")];
     }
-    let mut warnings: Vec<Fault> = policy.hooks.iter().filter_map(|hook| of_hook(policy, hook, &matched)).collect();
+    let mut warnings: Vec<Fault> = policy.hooks.iter().flat_map(|hook| of_hook(policy, hook, &matched)).collect();
     warnings.extend(of_scope(policy, &matched));
-    limited(warnings)
+    // What no node can do comes first.
+    warnings.sort_by(|a, b| {
+        let rank = |fault: &Fault| fault.code != codes::NO_NODE_CAN_RUN_THIS;
+        rank(a).cmp(&rank(b)).then_with(|| a.reading_order(b))
+    });
+    warnings
 }
 
-fn of_hook(policy: &ValidatedPolicy, hook: &Hook, nodes: &[&NodeFacts]) -> Option<Fault> {
-    let failing: Vec<(&NodeFacts, String)> =
-        nodes.iter().filter_map(|node| Some((*node, missing(policy, hook, node)?))).collect();
-    over(&path(hook), &failing, nodes.len(), "such nodes report HookUnavailable")
+/// By what nodes will report: that they cannot run the hook, or that they run it more weakly than the policy accepts.
+fn of_hook(policy: &ValidatedPolicy, hook: &Hook, nodes: &[&NodeFacts]) -> impl Iterator<Item = Fault> {
+    let (mut unable, mut weak) = (Vec::new(), Vec::new());
+    for node in nodes {
+        match missing(hook, node) {
+            Some(why) => unable.push((*node, why)),
+            None => weak.extend(too_weak(policy, hook, node).map(|why| (*node, why))),
+        }
+    }
+    let path = path(hook);
+    let weak = over(&path, &weak, nodes.len(), codes::TOO_WEAK, "it is in force there, and such nodes report TooWeak");
+    unavailable(&path, &unable, nodes.len(), "such nodes report HookUnavailable").into_iter().chain(weak)
 }
 
 /// Pods are told apart by their cgroups, which takes cgroup v2.
@@ -50,11 +77,25 @@ fn of_scope(policy: &ValidatedPolicy, nodes: &[&NodeFacts]) -> Option<Fault> {
         .filter(|node| !node.features.contains("cgroup2"))
         .map(|node| (*node, "pods cannot be told apart without cgroup v2".to_owned()))
         .collect();
-    over("spec", &failing, nodes.len(), "such nodes report CgroupV1")
+    unavailable("spec", &failing, nodes.len(), "such nodes report CgroupV2Missing")
+}
+
+fn unavailable(path: &str, failing: &[(&NodeFacts, String)], all: usize, consequence: &str) -> Option<Fault> {
+    if failing.len() == all {
+        over(path, failing, all, codes::NO_NODE_CAN_RUN_THIS, "nothing will be in force until a node can")
+    } else {
+        over(path, failing, all, codes::HOOK_UNAVAILABLE, consequence)
+    }
 }
 
 /// One warning about the nodes that fail, with the first one's reason.
-fn over(path: &str, failing: &[(&NodeFacts, String)], all: usize, consequence: &str) -> Option<Fault> {
+fn over(
+    path: &str,
+    failing: &[(&NodeFacts, String)],
+    all: usize,
+    code: &'static str,
+    consequence: &str,
+) -> Option<Fault> {
     let (_, reason) = failing.first()?;
     let mut names: Vec<String> = failing
         .iter()
@@ -64,24 +105,22 @@ fn over(path: &str, failing: &[(&NodeFacts, String)], all: usize, consequence: &
     if failing.len() > NAMED {
         names.push(format!("{} more", failing.len() - NAMED));
     }
-    let (code, help) = if failing.len() == all {
-        (codes::NO_NODE_CAN_RUN_THIS, "nothing will be in force until a node can")
-    } else {
-        (codes::HOOK_UNAVAILABLE, consequence)
-    };
     let message = format!("{} of {} ({}): {reason}", failing.len(), count(all), names.join("; "));
-    Some(warning(path, code, message, help))
+    Some(warning(path, code, message, consequence))
 }
 
 /// What `node` lacks for `hook`, if anything.
-pub(super) fn missing(policy: &ValidatedPolicy, hook: &Hook, node: &NodeFacts) -> Option<String> {
+pub(super) fn missing(hook: &Hook, node: &NodeFacts) -> Option<String> {
+    if !node.lsm.iter().any(|lsm| lsm == "bpf") {
+        return Some("bpf is not among its LSMs, without which nothing is loaded".into());
+    }
     match &hook.point {
         // Nodes do not publish of which functions they know the return.
         HookPoint::Kprobe { .. } if hook.only_reports_a_return() => None,
         HookPoint::Lsm { hook: name } => missing_lsm(name, hook, node),
         HookPoint::Kprobe { call, syscall } => match call.strip_prefix("security_").filter(|_| !syscall) {
-            Some(name) => missing_security(call, name, policy, hook, node),
-            None => missing_kprobe(policy, hook, *syscall, node),
+            Some(name) => missing_security(call, name, node),
+            None => missing_perf(node),
         },
         HookPoint::Tracepoint { raw: true, .. } | HookPoint::Fentry { .. } => None,
         HookPoint::Tracepoint { raw: false, .. }
@@ -92,9 +131,6 @@ pub(super) fn missing(policy: &ValidatedPolicy, hook: &Hook, node: &NodeFacts) -
 }
 
 fn missing_lsm(name: &str, hook: &Hook, node: &NodeFacts) -> Option<String> {
-    if !node.lsm.iter().any(|lsm| lsm == "bpf") {
-        return Some("bpf is not among its LSMs".into());
-    }
     if let Some(why) = twins::unusable(name) {
         return Some(format!("programs cannot use the LSM hook {name}: {why}"));
     }
@@ -106,28 +142,10 @@ fn missing_lsm(name: &str, hook: &Hook, node: &NodeFacts) -> Option<String> {
     (!has).then(|| format!("{name} has no argument {highest} there"))
 }
 
-/// A `security_` function is run by its LSM twin, or by a probe, which cannot deny.
-fn missing_security(call: &str, name: &str, policy: &ValidatedPolicy, hook: &Hook, node: &NodeFacts) -> Option<String> {
-    if !twins::of(name).any(|twin| node.lsm_hooks.contains_key(twin)) {
-        return Some(format!("no LSM hook for {call}"));
-    }
-    if node.lsm.iter().any(|lsm| lsm == "bpf") {
-        return None;
-    }
-    let denies = hook.selectors.iter().any(|selector| selector.actions.deny.is_some());
-    if denies && policy.minimum_strength > Some(Strength::Signal) {
-        return Some("bpf is not among its LSMs, and a probe cannot deny".into());
-    }
-    missing_perf(node)
-}
-
-fn missing_kprobe(policy: &ValidatedPolicy, hook: &Hook, syscall: bool, node: &NodeFacts) -> Option<String> {
-    let overrides = hook.selectors.iter().any(|selector| selector.actions.deny.is_some());
-    let needed = policy.minimum_strength >= Some(Strength::Override);
-    if syscall && overrides && needed {
-        return Some("this release overrides no system call; a security_ function or an LSM hook can refuse".into());
-    }
-    missing_perf(node)
+/// A `security_` function is run by its LSM twin.
+fn missing_security(call: &str, name: &str, node: &NodeFacts) -> Option<String> {
+    let has = twins::of(name).any(|twin| node.lsm_hooks.contains_key(twin));
+    (!has).then(|| format!("no LSM hook for {call}"))
 }
 
 fn missing_perf(node: &NodeFacts) -> Option<String> {
@@ -159,21 +177,6 @@ fn warning(path: &str, code: &'static str, message: String, help: &str) -> Fault
         fault.message.push('…');
     }
     fault
-}
-
-fn limited(mut warnings: Vec<Fault>) -> Vec<Fault> {
-    // What no node can do comes first.
-    warnings.sort_by(|a, b| {
-        let rank = |fault: &Fault| fault.code != codes::NO_NODE_CAN_RUN_THIS;
-        rank(a).cmp(&rank(b)).then_with(|| a.reading_order(b))
-    });
-    if warnings.len() > MAX_WARNINGS {
-        let more = warnings.len() + 1 - MAX_WARNINGS;
-        warnings.truncate(MAX_WARNINGS - 1);
-        let message = format!("{more} more warnings about nodes are not shown");
-        warnings.push(warning("spec", codes::HOOK_UNAVAILABLE, message, "see the policy's status"));
-    }
-    warnings
 }
 
 #[cfg(test)]
@@ -258,6 +261,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_weaker_than_the_policy_accepts_is_told_apart_from_what_is_not_there() {
+        let selectors = |action: &serde_json::Value| {
+            json!([{"matchPIDs": [{"operator": "In", "values": [7], "isNamespacePID": true, "followForks": false}],
+                "matchActions": [action]}])
+        };
+        // What one hook asks for is asked of all of them that act.
+        let policy = policy(&json!({
+            "lsmhooks": [{"hook": "file_open", "selectors": selectors(&json!({"action": "Override", "argError": -1}))}],
+            "kprobes": [{"call": "sys_openat", "syscall": true, "selectors": selectors(&json!({"action": "Sigkill"}))}],
+        }));
+        let mut able = node("able", &["file_open"]);
+        able.features.insert("perf_events".into());
+        let warnings = node_warnings(&policy, &[able.clone(), node("plain", &["file_open"])]);
+        assert_eq!(codes_of(&warnings), [codes::HOOK_UNAVAILABLE, codes::TOO_WEAK]);
+        assert_eq!(
+            warnings[1].to_string(),
+            "spec.kprobes[0]: TooWeak: 1 of 2 nodes (able, kernel 6.1): Signal is what there is, Override is asked for; \
+             it is in force there, and such nodes report TooWeak"
+        );
+        // In force on all of them, so that it cannot be said that no node can run it.
+        assert_eq!(codes_of(&node_warnings(&policy, &[able.clone()])), [codes::TOO_WEAK]);
+        able.lsm = vec!["yama".into()];
+        assert_eq!(codes_of(&node_warnings(&policy, &[able])), [codes::NO_NODE_CAN_RUN_THIS; 2]);
+    }
+
+    #[test]
     fn warnings_are_short_and_few() {
         let hooks: Vec<_> = (0..30).map(|n| json!({"hook": format!("{}_{n}", "long".repeat(30))})).collect();
         let nodes = [node(&"n".repeat(253), &[]), node("b", &["x"])];
@@ -265,5 +294,6 @@ mod tests {
         assert_eq!(warnings.len(), MAX_WARNINGS);
         assert!(warnings.iter().all(|warning| warning.to_string().len() <= MAX_BYTES));
         assert!(warnings[MAX_WARNINGS - 1].message.starts_with("21 more"), "{warnings:?}");
+        assert_eq!(all_node_warnings(&policy(&json!({"lsmhooks": hooks})), &nodes).len(), 30);
     }
 }

@@ -72,6 +72,12 @@ codes! {
         wrong: "",
         right: "",
     }
+    Warning TOO_MANY_WARNINGS "TooManyWarnings" {
+        when: "there is more to be warned of than is shown",
+        why: "Nobody reads more at once. All are counted, and the first are shown in reading order.",
+        wrong: "",
+        right: "",
+    }
     Fault WRONG_KIND "WrongKind" {
         when: "it is not a tracing policy of a known version",
         why: "Fields mean what their version says; of another version nothing is known.",
@@ -746,6 +752,12 @@ codes! {
         when: "some nodes cannot run a hook of the policy",
         why: "Kernels differ. The nodes that cannot run it say so in their status; the others do run it.",
         wrong: "`1 of 2 nodes (node-2, kernel 6.1): no LSM hook file_truncate`",
+        right: "",
+    }
+    Warning TOO_WEAK "TooWeak" {
+        when: "some nodes can only run a hook of the policy more weakly than minimumStrength",
+        why: "It is in force there as far as the node can. Such nodes say so in their status, and the policy is not Ready.",
+        wrong: "`1 of 2 nodes (node-2, kernel 6.1): Signal is what there is, Override is asked for`",
         right: "",
     }
     Warning NO_NODE_CAN_RUN_THIS "NoNodeCanRunThis" {

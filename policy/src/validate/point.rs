@@ -196,12 +196,13 @@ pub(super) fn entry_of(call: &str) -> Option<(&'static str, &str)> {
 
 /// A name that no system call has may be that of a function behind one; it may also be misspelt.
 pub(super) fn warn_unknown_syscall(name: &str, path: &str, report: &mut Report) {
-    if language::same_everywhere(name).is_some() || SYSCALL_FUNCTIONS.contains(&name) || report.is_flooded() {
+    if language::same_everywhere(name).is_some() || SYSCALL_FUNCTIONS.contains(&name) {
         return;
     }
     let what = format!("no kernel that is known has a system call {}", quoted(name));
-    let help = nearest::nearest(name, language::syscall_names())
-        .map_or_else(|| "check its name".to_owned(), |name| format!("did you mean sys_{name}?"));
+    // Where there is so much to say that most of it is only counted, nobody reads a suggestion.
+    let meant = if report.is_flooded() { None } else { nearest::nearest(name, language::syscall_names()) };
+    let help = meant.map_or_else(|| "check its name".to_owned(), |name| format!("did you mean sys_{name}?"));
     report.warn(path, codes::SYSCALL_UNKNOWN, what, help);
 }
 

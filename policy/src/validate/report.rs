@@ -38,6 +38,8 @@ pub(super) struct Report {
 pub(super) struct Findings {
     pub(super) faults: Vec<Fault>,
     pub(super) warnings: Vec<Fault>,
+    /// How many more there are than are told apart.
+    pub(super) more_warnings: usize,
     /// Nothing is wrong with the document itself, whatever this release carries out.
     pub(super) means_something: bool,
 }
@@ -173,7 +175,17 @@ impl Report {
                 help: "correct those that are, and ask again".into(),
             });
         }
-        Findings { faults, warnings: self.warnings.into_sorted(), means_something }
+        let count = self.warnings.count();
+        let mut warnings = self.warnings.into_sorted();
+        if let Some(more) = count.beyond(self.shown) {
+            warnings.push(Fault {
+                path: "spec".into(),
+                code: codes::TOO_MANY_WARNINGS,
+                message: format!("{more} more warnings are not shown"),
+                help: "see to those that are, and ask again".into(),
+            });
+        }
+        Findings { faults, warnings, more_warnings: count.more_than(self.shown), means_something }
     }
 }
 

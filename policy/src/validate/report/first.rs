@@ -63,9 +63,14 @@ impl Count {
         Self(self.0 + other.0)
     }
 
+    /// How many more than `shown` have been counted.
+    pub(super) fn more_than(self, shown: usize) -> usize {
+        self.0.min(MAX_COUNTED).saturating_sub(shown)
+    }
+
     /// How many more than `shown` there are, in words; `None`: no more.
     pub(super) fn beyond(self, shown: usize) -> Option<String> {
-        let more = self.0.min(MAX_COUNTED).checked_sub(shown).filter(|more| *more > 0)?;
+        let more = Some(self.more_than(shown)).filter(|more| *more > 0)?;
         Some(if self.0 > MAX_COUNTED { format!("more than {more}") } else { more.to_string() })
     }
 }
