@@ -25,7 +25,7 @@ use crate::planning::{self, Planned, Site};
 use crate::probe::Prober;
 use crate::report::{ApplyReport, HookReport, PolicyReport, Reason, Trouble};
 use crate::rows::Rows;
-use crate::scope::{ScopeSnapshot, member};
+use crate::scope::{Classes, ScopeSnapshot, member};
 use crate::start::{self, Found, Options, StartError, Started, shared_row};
 
 /// The engine of a node. Only one exists at a time.
@@ -68,7 +68,13 @@ impl Engine {
         let started = start::start(&options)?;
         let mut memory = Memory::read(&options.state_dir);
         let state = adopted_state(&started.kernel)?;
+        if memory.generation < state.generation {
+            // Written before each generation is in force: this is another's, or none, and its numbers mean nothing here.
+            tracing::warn!("the engine's memory is lost or older than what is in force: events of that have no names");
+            memory.classes = Classes::default();
+        }
         memory.generation = memory.generation.max(state.generation);
+        memory.classes.know(&cgroups::read(&started.kernel)?);
         memory.know_marks(crate::marks::in_use(&started.kernel)?);
         let facts = crate::facts::facts(Some(&started.btf));
         let adopted = older::adopted(&state, &memory);
@@ -261,9 +267,11 @@ impl Engine {
             note(report, settled.and_then(|()| self.free_marks(&marks)).map_err(|error| error.to_string()));
         }
         // Classes have their rows now, so cgroups may refer to them.
-        note(report, cgroups::write(&self.started.kernel, &assignment.cgroups).map(drop).map_err(|e| e.to_string()));
-        let used: BTreeSet<u32> = assignment.cgroups.values().copied().collect();
-        self.memory.classes.retain(&used);
+        match cgroups::write(&self.started.kernel, &assignment.cgroups) {
+            Ok(_) => self.memory.classes.retain(&assignment.cgroups.values().copied().collect()),
+            // Some may still refer to others, whose numbers stay theirs.
+            Err(error) => report.trouble.push(error.to_string()),
+        }
     }
 
     /// Once nothing in force knows a mark any more, processes lose it, and its slot is free for another.

@@ -85,6 +85,9 @@ pub type Members = BTreeSet<String>;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Classes {
     numbers: BTreeMap<u32, Members>,
+    /// Numbers that cgroups carry and of which nobody remembers what they stand for, with these cgroups.
+    #[serde(skip)]
+    forgotten: BTreeMap<u32, BTreeSet<u64>>,
 }
 
 /// The first number for pods that are known.
@@ -101,12 +104,22 @@ pub(crate) fn probe_cgroup(class: u32) -> u64 {
 }
 
 impl Classes {
+    /// Keeps the numbers that cgroups carry and nobody remembers from being given to others, for as long as they carry them.
+    pub fn know(&mut self, cgroups: &BTreeMap<u64, u32>) {
+        for (cgroup, number) in cgroups.iter().filter(|(_, number)| **number >= FIRST) {
+            if !self.numbers.contains_key(number) {
+                self.forgotten.entry(*number).or_default().insert(*cgroup);
+            }
+        }
+    }
+
     /// The class with these members; a new one gets the lowest number that is free.
     pub fn number(&mut self, members: &Members) -> u32 {
         if let Some((number, _)) = self.numbers.iter().find(|(_, found)| *found == members) {
             return *number;
         }
-        let free = (FIRST..u32::MAX).find(|number| !self.numbers.contains_key(number)).unwrap_or(CLASS_UNKNOWN_POD);
+        let taken = |number: &u32| self.numbers.contains_key(number) || self.forgotten.contains_key(number);
+        let free = (FIRST..u32::MAX).find(|number| !taken(number)).unwrap_or(CLASS_UNKNOWN_POD);
         if free != CLASS_UNKNOWN_POD {
             self.numbers.insert(free, members.clone());
         }
@@ -116,6 +129,7 @@ impl Classes {
     /// Forgets the classes that are not in `used`.
     pub fn retain(&mut self, used: &BTreeSet<u32>) {
         self.numbers.retain(|number, _| *number >= FIRST && used.contains(number));
+        self.forgotten.retain(|number, _| used.contains(number));
     }
 
     /// Every numbered class.
@@ -162,6 +176,13 @@ pub fn assign(snapshot: &ScopeSnapshot, policies: &[(String, &Scope)], classes: 
         }
     }
     assignment.classes.extend(classes.iter().map(|(number, members)| (number, members.clone())));
+    for (number, cgroups) in &classes.forgotten {
+        // Until its cgroups have their new numbers, the forgotten one stands for what applies to them now. Of a number whose
+        // cgroups are all gone nothing is said: it is judged as a pod that nobody knows.
+        let now = cgroups.iter().filter_map(|cgroup| assignment.classes.get(assignment.cgroups.get(cgroup)?));
+        let members: Option<Members> = now.cloned().reduce(|all, members| &all | &members);
+        assignment.classes.extend(members.map(|members| (*number, members)));
+    }
     assignment
 }
 
@@ -261,6 +282,32 @@ mod tests {
         classes.retain(&BTreeSet::from([FIRST + 1]));
         assert_eq!(classes.number(&set(&["c"])), FIRST, "a number that nobody uses is used again");
         assert_eq!(classes.number(&set(&["b"])), FIRST + 1);
+    }
+
+    #[test]
+    fn a_number_that_cgroups_carry_and_nobody_remembers_stands_for_what_applies_to_them() {
+        let policies = [
+            ("shop", pods(Some("shop"), LabelSelector::default(), LabelSelector::default())),
+            ("web", pods(None, select("app", "web"), LabelSelector::default())),
+        ];
+        let policies: Vec<_> = policies.iter().map(|(name, scope)| ((*name).to_owned(), scope)).collect();
+        let snapshot = ScopeSnapshot { pods: vec![pod("shop", "db", 10), pod("other", "web", 20)], pod_roots: vec![1] };
+        let mut classes = Classes::default();
+        // The numbers of an earlier agent, in another order than this one would give them.
+        let (of_web, of_both, of_gone) = (FIRST, FIRST + 1, FIRST + 2);
+        let carried = [(1, CLASS_UNKNOWN_POD), (21, of_web), (10, of_both), (20, of_both), (99, of_gone)];
+        classes.know(&BTreeMap::from(carried));
+        let assignment = assign(&snapshot, &policies, &mut classes);
+        assert_eq!(members(&assignment, 10), ["shop"]);
+        assert_eq!(members(&assignment, 20), ["web"]);
+        assert!(assignment.cgroups.values().all(|number| ![of_web, of_both, of_gone].contains(number)));
+        let now = |number: u32| assignment.classes.get(&number).map(|members| Vec::from_iter(members.iter()));
+        assert_eq!(now(of_web).unwrap(), ["web"]);
+        assert_eq!(now(of_both).unwrap(), ["shop", "web"]);
+        assert_eq!(now(of_gone), None);
+        // No cgroup carries them any more.
+        classes.retain(&assignment.cgroups.values().copied().collect());
+        assert_eq!(classes.number(&Members::from(["new".to_owned()])), FIRST);
     }
 
     #[test]

@@ -106,6 +106,49 @@ fn a_scope_changes_together_with_the_rules() {
     finish(engine);
 }
 
+#[test]
+fn a_lost_memory_gives_no_pod_the_policies_of_another() {
+    if !in_guest() {
+        return;
+    }
+    go();
+    let mut engine = fresh_engine();
+    let apps = ["a", "b"];
+    for app in apps {
+        std::fs::create_dir_all(format!("/tmp/guarded/{app}")).unwrap();
+        std::fs::write(format!("/tmp/guarded/{app}/file"), "x").unwrap();
+    }
+    let pods = apps.map(|app| TestPod::new("shop", app));
+    let policies = apps.map(|app| {
+        policy(&json!({
+            "apiVersion": "cilium.io/v1alpha1", "kind": "TracingPolicy", "metadata": {"name": app, "generation": 1},
+            "spec": {
+                "podSelector": {"matchLabels": {"app": app}},
+                "kprobes": [guard(&[&format!("/tmp/guarded/{app}")])],
+            },
+        }))
+    });
+    let [a, b] = &pods;
+    apply(&mut engine, &policies, &snapshot(&[a, b]));
+    let mut own = Helper::hammer("/tmp/guarded/a/file", &a.container(), 0);
+    let mut others = Helper::hammer("/tmp/guarded/b/file", &a.container(), 0);
+    for round in 0..10 {
+        drop(engine);
+        std::fs::remove_file("/tmp/stockade-state/engine.json").unwrap();
+        engine = start_engine();
+        // Numbers are given in the order of the pods: each time the other way round.
+        let order = if round % 2 == 0 { [b, a] } else { [a, b] };
+        apply(&mut engine, &policies, &snapshot(&order));
+        engine.poll_events(4096);
+    }
+    stop();
+    let (own, others) = (own.hammered(), others.hammered());
+    assert_eq!((own.allowed, own.failed), (0, 0), "its own policy refuses it: {own:?}");
+    assert_eq!((others.refused, others.failed), (0, 0), "no policy of its own refuses it: {others:?}");
+    assert!(own.refused > 100 && others.allowed > 100, "{own:?} {others:?}");
+    finish(engine);
+}
+
 /// An agent that applies versions of the policy until it is killed.
 #[test]
 #[ignore = "a helper that other tests run"]
