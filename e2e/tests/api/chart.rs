@@ -96,6 +96,34 @@ async fn values_do_what_they_say() {
 }
 
 #[tokio::test]
+async fn with_cert_manager_the_operator_has_no_secrets_of_its_own() {
+    let server = ApiServer::shared().await.unwrap();
+    let values = [
+        "--namespace=stockade-system",
+        "--set=admission.certificates.source=certManager",
+        "--set=admission.certificates.issuerRef.name=internal",
+        "--set=admission.certificates.issuerRef.kind=ClusterIssuer",
+    ];
+    let rendered = helm(&server, &[&["template"], &values[..]].concat()).ok().unwrap();
+    let of = |text: &str, start: &str| {
+        text.split("\n---\n").find(|document| document.contains(start)).map(str::to_owned).unwrap_or_default()
+    };
+    let certificate = of(&rendered, "kind: Certificate");
+    assert!(certificate.contains("name: internal") && certificate.contains("kind: ClusterIssuer"), "{certificate}");
+    assert!(certificate.contains("dnsNames: [stockade-webhook.stockade-system.svc]"), "{certificate}");
+    assert!(certificate.contains("secretName: stockade-webhook-certificate"), "{certificate}");
+    let operator = of(&rendered, "kind: Deployment");
+    assert!(operator.contains("secretName: stockade-webhook-certificate"), "{operator}");
+    assert!(
+        of(&rendered, "kind: ValidatingWebhookConfiguration")
+            .contains("inject-ca-from: stockade-system/stockade-webhook")
+    );
+    assert!(!rendered.contains("resources: [secrets]"), "rights on Secrets that nobody needs");
+    let plain = helm(&server, &["template"]).ok().unwrap();
+    assert!(plain.contains("resources: [secrets]") && !plain.contains("cert-manager.io"));
+}
+
+#[tokio::test]
 async fn a_value_that_means_nothing_is_an_error() {
     let server = ApiServer::shared().await.unwrap();
     let wrong = [
@@ -104,6 +132,12 @@ async fn a_value_that_means_nothing_is_an_error() {
         "--set=operator.replicas=0",
         "--set=enforcer.capabilities={ALL,BPF}",
         "--set=enforcer.events.destination=/etc/shadow",
+        // A Certificate without an issuer is never issued, and the operator's pods never start.
+        "--set=admission.certificates.source=certManager",
+        // An upgrade that may stop no pod replaces none.
+        "--set=enforcer.maxUnavailable=0",
+        "--set=enforcer.maxUnavailable=0%",
+        "--set=enforcer.maxUnavailable=many",
     ];
     for value in wrong {
         let output = helm(&server, &["template", value]);
