@@ -37,7 +37,7 @@ pub struct NodePolicyStateStatus {
     /// Every policy that is meant for this node. One writer, replaced as a whole.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<PolicyEntry>,
-    /// AgentReady (written by the operator), KernelSupported, Intact.
+    /// AgentReady (written by the operator), KernelSupported, Intact, PodsCovered.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }
@@ -109,6 +109,9 @@ pub struct PolicyEntry {
     /// The hooks that are not at goal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<HookEntry>,
+    /// Order of magnitude of the pods here that it is about and does not reach, because their runtime has a kernel of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods_out_of_reach: Option<String>,
     /// Orders of magnitude of what it did here since the enforcer started; changed at most every ten minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activity: Option<Activity>,
@@ -205,6 +208,7 @@ mod tests {
                 reason: None,
                 message: None,
                 hooks: vec![],
+                pods_out_of_reach: None,
                 activity: None,
             }],
             ..Default::default()

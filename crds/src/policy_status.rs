@@ -94,14 +94,18 @@ impl Activity {
     }
 }
 
-fn magnitude(number: u64) -> String {
+/// The order of magnitude of a number: `0`, `1+`, `10+`, …
+#[must_use]
+pub fn magnitude(number: u64) -> String {
     match number.checked_ilog10() {
         None => "0".into(),
         Some(zeros) => format!("1{}+", "0".repeat(usize::try_from(zeros).unwrap_or_default())),
     }
 }
 
-fn at_least(magnitude: &str) -> u64 {
+/// What such an order of magnitude is at least.
+#[must_use]
+pub fn at_least(magnitude: &str) -> u64 {
     magnitude.trim_end_matches('+').parse().unwrap_or(0)
 }
 

@@ -139,6 +139,8 @@ words! {
         KernelSupported,
         /// Node: what is in the kernel is what was put there.
         Intact,
+        /// Node: what pods do is done by the node's kernel, where policies are.
+        PodsCovered,
     }
 }
 
@@ -226,6 +228,10 @@ words! {
         ReadBack,
         /// Node: a table is full.
         TableFull,
+        /// Node: every pod's system calls are this kernel's.
+        HostKernel,
+        /// Node: pods have a runtime with a kernel of its own.
+        SandboxedPods,
     }
 }
 

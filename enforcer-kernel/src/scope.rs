@@ -200,6 +200,12 @@ fn could_apply_to_a_pod(scope: &Scope) -> bool {
     }
 }
 
+/// Whether a policy could apply to a container of this pod.
+#[must_use]
+pub fn is_about(scope: &Scope, pod: &Pod) -> bool {
+    applies_to_pod(scope, pod, None)
+}
+
 /// Whether a policy applies to a container of a pod; of one that is not known, whether it could.
 fn applies_to_pod(scope: &Scope, pod: &Pod, container: Option<&Container>) -> bool {
     let pods = match scope {

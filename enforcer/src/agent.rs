@@ -1,18 +1,22 @@
 //! The agent's one loop: what is desired and who is there → the kernel → what is said about it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
+use stockade_crds::policy_status::magnitude;
 use stockade_crds::{ConditionStatus, ConditionType, NodePolicyStateStatus, PolicyEntry, Reason};
+use stockade_enforcer_kernel::scope::{Pod, is_about};
 use stockade_policy::ir::{PolicyId, Scope, ValidatedPolicy};
 
 use crate::activity::Activities;
 use crate::judged::{Judge, Judged};
 use crate::kernel::{Counts, Integrity, Kernel, Population};
 use crate::node_state::{self, Attempts, Outcome, Trouble};
+use crate::pods::PodInfo;
+use crate::runtimes::{Handlers, Runtimes};
 use crate::source::Desired;
 
 /// How often what is in the kernel is read back and probed.
@@ -28,6 +32,8 @@ pub struct Agent<K> {
     outcomes: BTreeMap<PolicyId, Outcome>,
     integrity: Integrity,
     conditions: Vec<Condition>,
+    runtimes: Runtimes,
+    handlers: Handlers,
 }
 
 /// What one round has found.
@@ -52,7 +58,20 @@ impl<K: Kernel> Agent<K> {
             outcomes: BTreeMap::new(),
             integrity: Integrity::default(),
             conditions: Vec::new(),
+            runtimes: Runtimes::default(),
+            handlers: Handlers::default(),
         }
+    }
+
+    /// Told which runtimes are of the host's kernel beside those that everybody has.
+    #[must_use]
+    pub fn with_runtimes(self, runtimes: Runtimes) -> Self {
+        Self { runtimes, ..self }
+    }
+
+    /// Takes in the handlers of RuntimeClasses.
+    pub fn set_handlers(&mut self, handlers: Handlers) {
+        self.handlers = handlers;
     }
 
     /// Judges what is desired. Its documents are what a restart goes on from: they are kept before they are made true.
@@ -108,17 +127,41 @@ impl<K: Kernel> Agent<K> {
         for policy in &judged.policies {
             let Some(outcome) = self.outcomes.get(&policy.id) else { continue };
             // What is refused or waits has its entry already. Whether its older version is in force the kernel says.
-            if let Some(entry) = entries.iter_mut().find(|entry| is_about(entry, policy)) {
+            if let Some(entry) = entries.iter_mut().find(|entry| is_of(entry, policy)) {
                 entry.generation_in_force = outcome.generation_in_force;
                 continue;
             }
-            entries.push(if fresh {
+            let entry = if fresh {
                 node_state::entry(policy, outcome, &mut self.attempts, now)
             } else {
                 node_state::entry_as_before(policy, outcome, &self.attempts, now)
-            });
+            };
+            let beyond = self.sandboxed().filter(|pod| is_about(&policy.scope, &described(pod))).count();
+            let pods_out_of_reach = (beyond > 0).then(|| magnitude(beyond as u64));
+            entries.push(PolicyEntry { pods_out_of_reach, ..entry });
         }
         entries
+    }
+
+    /// The pods that no policy reaches.
+    fn sandboxed(&self) -> impl Iterator<Item = &PodInfo> {
+        let pods = self.applied.iter().flat_map(|(_, population)| population.pods.values());
+        pods.filter(|pod| !self.runtimes.reaches(pod, &self.handlers))
+    }
+
+    fn pods_covered(&self) -> (ConditionStatus, Reason, String) {
+        let classes: BTreeSet<&str> = self.sandboxed().filter_map(|pod| pod.runtime_class.as_deref()).collect();
+        if classes.is_empty() {
+            let message = "what pods do here is done by this node's kernel";
+            return (ConditionStatus::True, Reason::HostKernel, message.into());
+        }
+        let classes = Vec::from_iter(classes).join(", ");
+        let number = magnitude(self.sandboxed().count() as u64);
+        let message = format!(
+            "{number} pods have a runtime with a kernel of its own, where no policy reaches (RuntimeClass: {classes}); a \
+             handler that has none is named in the chart's enforcer.hostKernelRuntimes"
+        );
+        (ConditionStatus::False, Reason::SandboxedPods, message)
     }
 
     fn status(&mut self, policies: Vec<PolicyEntry>, counts: &Counts, down: Option<Trouble>) -> NodePolicyStateStatus {
@@ -139,13 +182,19 @@ impl<K: Kernel> Agent<K> {
         let conditions = vec![
             condition(&self.conditions, ConditionType::KernelSupported, supported),
             condition(&self.conditions, ConditionType::Intact, intact),
+            condition(&self.conditions, ConditionType::PodsCovered, self.pods_covered()),
         ];
         self.conditions.clone_from(&conditions);
         NodePolicyStateStatus { facts: Some(facts), policies, conditions }
     }
 }
 
-fn is_about(entry: &PolicyEntry, policy: &ValidatedPolicy) -> bool {
+/// A pod in the engine's terms, as far as a scope asks for it.
+fn described(pod: &PodInfo) -> Pod {
+    Pod { namespace: pod.namespace.clone(), labels: pod.labels.clone(), ..Pod::default() }
+}
+
+fn is_of(entry: &PolicyEntry, policy: &ValidatedPolicy) -> bool {
     let namespace = entry.namespace.as_deref().unwrap_or_default();
     let kind = node_state::kind_of(&policy.id);
     entry.kind == kind && entry.name == policy.id.name && namespace == policy.id.namespace
@@ -195,10 +244,6 @@ fn whole(counts: &Counts, integrity: &Integrity) -> (ConditionStatus, Reason, St
     (ConditionStatus::True, Reason::ReadBack, message)
 }
 
-fn magnitude(count: u64) -> String {
-    count.checked_ilog10().map_or_else(|| "0".into(), |power| format!("{}+", 10_u64.pow(power)))
-}
-
 /// A condition whose time changes only with its status.
 fn condition(
     before: &[Condition],
@@ -222,7 +267,6 @@ mod tests {
     use stockade_crds::{EntryState, NodeFactsStatus};
 
     use super::*;
-    use crate::pods::PodInfo;
 
     /// A kernel that can do everything.
     struct Able;
@@ -281,6 +325,43 @@ mod tests {
         population.cgroups.pod_roots.push(1);
         let round = agent.round(&judged, &population, false, Instant::now());
         assert_eq!(states(round), [EntryState::Programmed, EntryState::Programmed]);
+    }
+
+    #[test]
+    fn pods_with_a_kernel_of_their_own_are_told_of_and_counted_by_the_policies_that_are_about_them() {
+        let policy = |kind: &str, name: &str, namespace: &str| {
+            json!({
+                "apiVersion": "cilium.io/v1alpha1", "kind": kind,
+                "metadata": {"name": name, "namespace": namespace, "uid": name, "generation": 1},
+                "spec": {"lsmhooks": [{"hook": "file_open", "args": [{"index": 0, "type": "file"}]}]},
+            })
+        };
+        let policies = BTreeMap::from([
+            ("a".to_owned(), policy("TracingPolicy", "everybody", "")),
+            ("b".to_owned(), policy("TracingPolicyNamespaced", "other", "other")),
+            ("c".to_owned(), policy("TracingPolicyNamespaced", "shop", "shop")),
+        ]);
+        let mut agent = Agent::new(Arc::new(Mutex::new(Able)), Judge::default());
+        let judged = agent.judge(&Desired { policies, ..Desired::default() });
+        let mut population = Population::default();
+        population.cgroups.pod_roots.push(1);
+        let safe = PodInfo { namespace: "shop".into(), runtime_class: Some("safe".into()), ..PodInfo::default() };
+        population.pods.insert("u".into(), safe);
+        population.pods.insert("v".into(), PodInfo { namespace: "shop".into(), ..PodInfo::default() });
+        let round = |agent: &mut Agent<Able>| {
+            let status = agent.round(&judged, &population, false, Instant::now()).status;
+            let covered = status.conditions.iter().find(|c| c.type_ == ConditionType::PodsCovered.as_str()).cloned();
+            let beyond: Vec<_> = status.policies.into_iter().map(|entry| entry.pods_out_of_reach).collect();
+            (covered.unwrap(), beyond)
+        };
+        let (covered, beyond) = round(&mut agent);
+        assert_eq!((covered.status.as_str(), covered.reason.as_str()), ("False", Reason::SandboxedPods.as_str()));
+        assert!(covered.message.starts_with("1+ pods") && covered.message.contains("safe"), "{}", covered.message);
+        assert_eq!(beyond, [Some("1+".to_owned()), None, Some("1+".to_owned())]);
+        agent.set_handlers(Handlers::from([("safe".into(), "crun".into())]));
+        let (covered, beyond) = round(&mut agent);
+        assert_eq!((covered.status.as_str(), covered.reason.as_str()), ("True", Reason::HostKernel.as_str()));
+        assert_eq!(beyond, [None, None, None]);
     }
 
     #[test]

@@ -42,6 +42,9 @@ pub struct Args {
     /// How many rotated event files are kept.
     #[arg(long, env = "STOCKADE_EVENTS_MAX_FILES", default_value_t = 5)]
     pub events_max_files: usize,
+    /// Handlers of RuntimeClasses whose containers are processes of this node's kernel, beside runc and its like.
+    #[arg(long, env = "STOCKADE_HOST_KERNEL_RUNTIMES", value_delimiter = ',', value_name = "HANDLER")]
+    pub host_kernel_runtimes: Vec<String>,
     /// Which events are exported: those of policies only, or executions and exits too.
     #[arg(long, env = "STOCKADE_EVENTS_KINDS", value_enum, default_value_t = EventKinds::All)]
     pub event_kinds: EventKinds,

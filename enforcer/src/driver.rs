@@ -17,6 +17,7 @@ use crate::health::Readiness;
 use crate::kernel::{Kernel, Population};
 use crate::metrics::Metrics;
 use crate::node_state::Trouble;
+use crate::runtimes::Handlers;
 use crate::source::PolicyKey;
 use crate::source::cluster::ClusterView;
 use crate::source::last_known::{LastKnown, LastPopulation};
@@ -33,6 +34,8 @@ pub struct Wiring {
     pub view: watch::Receiver<ClusterView>,
     /// What the cgroup tree holds.
     pub trees: watch::Receiver<CgroupTree>,
+    /// The handlers of RuntimeClasses.
+    pub handlers: watch::Receiver<Handlers>,
     /// What the node says.
     pub status: watch::Sender<Option<NodePolicyStateStatus>>,
     /// Where accepted policies are kept for a restart.
@@ -73,6 +76,7 @@ pub async fn drive<K: Kernel>(mut agent: Agent<K>, mut wiring: Wiring) -> Ended 
             return Ended::Detach;
         }
         let cgroups = wiring.trees.borrow_and_update().clone();
+        agent.set_handlers(wiring.handlers.borrow_and_update().clone());
         if view.complete || view.last_known {
             let round = tokio::task::block_in_place(|| kept.round(&mut agent, &wiring, view, cgroups, again));
             // The time of a retry does not move when something else happens meanwhile.
@@ -92,6 +96,7 @@ pub async fn drive<K: Kernel>(mut agent: Agent<K>, mut wiring: Wiring) -> Ended 
                 false
             }
             () = changed(&mut wiring.trees) => false,
+            () = changed(&mut wiring.handlers) => false,
             () = wait(retry_at) => true,
             _ = verify.tick() => tokio::task::block_in_place(|| agent.verify()),
         };
@@ -159,9 +164,9 @@ impl Wiring {
     }
 }
 
-/// Waits for a change of the tree; for ever when nobody follows it any more.
-async fn changed(trees: &mut watch::Receiver<CgroupTree>) {
-    if trees.changed().await.is_err() {
+/// Waits for a change; for ever when nobody follows what changes any more.
+async fn changed<T>(followed: &mut watch::Receiver<T>) {
+    if followed.changed().await.is_err() {
         std::future::pending::<()>().await;
     }
 }
@@ -278,6 +283,7 @@ mod tests {
         let wiring = Wiring {
             view: views,
             trees: tree,
+            handlers: watch::channel(Handlers::default()).1,
             status,
             last_known: LastKnown::in_state_dir(dir.path()),
             readiness: readiness.clone(),

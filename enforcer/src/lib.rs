@@ -26,6 +26,7 @@ pub mod pods;
 pub mod population;
 pub mod publish;
 pub mod run;
+pub mod runtimes;
 pub mod served_crds;
 pub mod sink;
 pub mod source;

@@ -53,7 +53,7 @@ pub struct StateLabels {
 /// A condition of this node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ConditionLabels {
-    /// `KernelSupported`, `Intact`.
+    /// `KernelSupported`, `Intact`, `PodsCovered`.
     pub condition: String,
     /// `True`, `False`, `Unknown`.
     pub status: String,

@@ -195,6 +195,7 @@ fn blank(id: &ir::PolicyId, uid: &str, generation: i64) -> PolicyEntry {
         reason: None,
         message: None,
         hooks: Vec::new(),
+        pods_out_of_reach: None,
         activity: None,
     }
 }

@@ -21,8 +21,9 @@ pub struct PodInfo {
     pub containers: BTreeMap<String, ContainerInfo>,
     /// The kind and name of what owns it: `Deployment/shop`.
     pub workload: Option<(String, String)>,
-    /// `spec.runtimeClassName`, when it names a sandbox whose system calls the host's kernel does not see.
-    pub sandboxed: bool,
+    /// `spec.runtimeClassName`.
+    #[serde(default)]
+    pub runtime_class: Option<String>,
 }
 
 /// A container of a pod.
@@ -41,9 +42,6 @@ const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 /// What the kubelet writes on the mirror that it makes of a static pod.
 const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
 
-/// Runtime classes of sandboxes with a kernel of their own.
-const SANDBOXES: [&str; 5] = ["gvisor", "runsc", "kata", "kata-qemu", "kata-clh"];
-
 impl PodInfo {
     /// What scope and events need of `pod`; `None` for an object without a uid.
     #[must_use]
@@ -57,7 +55,6 @@ impl PodInfo {
                 .flatten()
                 .flatten()
         });
-        let runtime_class = pod.spec.as_ref().and_then(|s| s.runtime_class_name.as_deref()).unwrap_or_default();
         Some(Self {
             uid,
             namespace: meta.namespace.clone().unwrap_or_default(),
@@ -65,7 +62,7 @@ impl PodInfo {
             labels: meta.labels.clone().unwrap_or_default(),
             containers: statuses.filter_map(container).collect(),
             workload: workload(pod),
-            sandboxed: SANDBOXES.contains(&runtime_class),
+            runtime_class: pod.spec.as_ref().and_then(|spec| spec.runtime_class_name.clone()),
         })
     }
 
@@ -129,6 +126,7 @@ mod tests {
             "metadata": {"name": "web-5d4-x", "namespace": "shop", "uid": "u1",
                 "labels": {"app": "web", "pod-template-hash": "5d4"},
                 "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-5d4", "uid": "r", "controller": true}]},
+            "spec": {"runtimeClassName": "gvisor", "containers": []},
             "status": {"containerStatuses": [{"name": "web", "image": "shop/web:1", "imageID": "", "ready": true,
                 "restartCount": 0, "containerID": "containerd://abc"}]},
         }))
@@ -136,6 +134,7 @@ mod tests {
         let info = PodInfo::from_pod(&pod).unwrap();
         assert_eq!(info.workload, Some(("Deployment".into(), "web".into())));
         assert_eq!(info.containers["abc"].repo, "shop/web");
+        assert_eq!(info.runtime_class.as_deref(), Some("gvisor"));
         assert_eq!(info.selector_labels()["k8s:io.kubernetes.pod.namespace"], "shop");
     }
 

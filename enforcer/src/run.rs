@@ -32,6 +32,7 @@ use crate::lease;
 use crate::metrics::Metrics;
 use crate::population::Known;
 use crate::publish;
+use crate::runtimes::{self, Handlers, Runtimes};
 use crate::served_crds;
 use crate::sink::Sink;
 use crate::source::cluster::{self, ClusterView, Following};
@@ -52,6 +53,7 @@ struct Common {
     trees: watch::Receiver<CgroupTree>,
     known: Arc<Known>,
     exporting: std::thread::JoinHandle<()>,
+    runtimes: Runtimes,
     stop: CancellationToken,
 }
 
@@ -78,19 +80,22 @@ impl Common {
             let metrics = Arc::clone(&metrics);
             std::thread::spawn(move || exporting::run(&node, exporter, sink, &known, &metrics, &stop))
         };
-        Ok(Self { node, judge, last_known, readiness, metrics, progress, trees, known, exporting, stop })
+        let runtimes = Runtimes { also_host: args.host_kernel_runtimes.iter().cloned().collect() };
+        Ok(Self { runtimes, node, judge, last_known, readiness, metrics, progress, trees, known, exporting, stop })
     }
 
     /// Drives the agent until the process shall end.
     async fn drive(
         self,
         view: watch::Receiver<ClusterView>,
+        handlers: watch::Receiver<Handlers>,
         status: watch::Sender<Option<NodePolicyStateStatus>>,
     ) -> anyhow::Result<Ended> {
         tokio::spawn(tell_exporter(Arc::clone(&self.known), view.clone(), self.trees.clone()));
         let wiring = Wiring {
             view,
             trees: self.trees,
+            handlers,
             status,
             last_known: self.last_known,
             readiness: self.readiness,
@@ -98,7 +103,7 @@ impl Common {
             progress: self.progress.clone(),
             stop: self.stop.clone(),
         };
-        let ended = driver::drive(Agent::new(self.node, self.judge), wiring).await;
+        let ended = driver::drive(Agent::new(self.node, self.judge).with_runtimes(self.runtimes), wiring).await;
         self.progress.rest();
         self.stop.cancel();
         let exporting = self.exporting;
@@ -140,6 +145,8 @@ pub async fn in_cluster(args: Args) -> anyhow::Result<()> {
     let name = identity.name.clone();
     tokio::spawn(async move { cluster::follow(watches, &name, following, view).await });
     tokio::spawn(served_crds::follow(requests.clone(), readiness.clone()));
+    let (handler, handlers) = watch::channel(Handlers::default());
+    tokio::spawn(runtimes::follow(requests.clone(), views.clone(), handler));
     let leases: Api<Lease> = Api::namespaced(requests, &args.namespace);
     let beat = {
         let (name, holder, stop) = (identity.name.clone(), holder.clone(), common.stop.clone());
@@ -150,7 +157,7 @@ pub async fn in_cluster(args: Args) -> anyhow::Result<()> {
     let (status, statuses) = watch::channel(None);
     let publishing = tokio::spawn(publish::publish(states.clone(), identity.clone(), statuses, vanished));
 
-    let ended = common.drive(views, status).await;
+    let ended = common.drive(views, handlers, status).await;
     if !matches!(ended, Ok(Ended::Detach)) {
         beat.await?;
         return ended.map(drop);
@@ -207,7 +214,9 @@ pub async fn alone(args: Args, policy_dir: std::path::PathBuf) -> anyhow::Result
     });
     let (status, statuses) = watch::channel(None);
     tokio::spawn(show_status(statuses, node_name, args.state_dir.join("status.json")));
-    common.drive(views, status).await.map(drop)
+    // Without a cluster there are no classes.
+    let (_, handlers) = watch::channel(Handlers::default());
+    common.drive(views, handlers, status).await.map(drop)
 }
 
 /// Detaches what any agent has left, without being one.

@@ -96,7 +96,7 @@ impl NodeView {
 
     /// What is wrong with the node itself, if something is.
     pub(crate) fn trouble(&self) -> Option<&Condition> {
-        [ConditionType::AgentReady, ConditionType::KernelSupported, ConditionType::Intact]
+        [ConditionType::AgentReady, ConditionType::KernelSupported, ConditionType::Intact, ConditionType::PodsCovered]
             .into_iter()
             .filter_map(|ty| condition(&self.conditions, ty))
             .find(|c| c.status != "True")

@@ -76,12 +76,15 @@ async fn values_do_what_they_say() {
         "--set=enforcer.image.tag=v9",
         "--set=operator.replicas=3",
         "--set=rbac.aggregateToAdmin=true",
+        "--set=enforcer.hostKernelRuntimes={spin,wasmtime}",
     ];
     let objects = applied(&server, namespace.name(), &values);
     let enforcer = container(&objects, "DaemonSet");
     assert_eq!(enforcer["image"], "registry.example/enforcer:v9");
     assert!(enforcer["securityContext"]["capabilities"]["add"].to_string().contains("SYS_ADMIN"), "{enforcer}");
     assert!(enforcer["volumeMounts"].to_string().contains("/var/log/stockade"), "{enforcer}");
+    let runtimes = r#"{"name":"STOCKADE_HOST_KERNEL_RUNTIMES","value":"spin,wasmtime"}"#;
+    assert!(enforcer["env"].to_string().contains(runtimes), "{enforcer}");
     let operator = container(&objects, "Deployment");
     assert!(
         operator["env"].to_string().contains(r#"{"name":"STOCKADE_ADMISSION_ACTION","value":"Warn"}"#),

@@ -1,7 +1,7 @@
 //! The table of states: each row is one arm here and one test.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use stockade_crds::policy_status::MAX_CONDITION_MESSAGE;
+use stockade_crds::policy_status::{MAX_CONDITION_MESSAGE, magnitude};
 use stockade_crds::{ConditionStatus, ConditionType, Mode, Reason};
 use stockade_policy::Fault;
 
@@ -219,6 +219,10 @@ fn progress(count: &Count<'_>) -> String {
         if number > 0 {
             aside.push(format!("{number} {what}"));
         }
+    }
+    if count.pods_out_of_reach > 0 {
+        let pods = magnitude(count.pods_out_of_reach);
+        aside.push(format!("it does not reach {pods} pods that have a kernel of their own"));
     }
     let aside = if aside.is_empty() { String::new() } else { format!(" ({})", aside.join(", ")) };
     format!("in force on {} of {}{aside}", n.at_goal, nodes(usize_of(n.desired)))

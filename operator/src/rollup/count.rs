@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stockade_crds::policy_status::{Failure, MAX_FAILURES};
+use stockade_crds::policy_status::{Failure, MAX_FAILURES, at_least};
 use stockade_crds::{NodeCounts, Strength};
 
 use super::{Document, Input, Liveness, Node, Progress, Standing};
@@ -20,6 +20,8 @@ pub(super) struct Count<'a> {
     pub(super) older: bool,
     /// One of those may deny.
     pub(super) older_denies: bool,
+    /// At least so many pods that it is about have a kernel of their own.
+    pub(super) pods_out_of_reach: u64,
 }
 
 pub(super) fn count<'a>(input: &Input<'a>) -> Count<'a> {
@@ -34,6 +36,7 @@ pub(super) fn count<'a>(input: &Input<'a>) -> Count<'a> {
         any_awaited: false,
         older: false,
         older_denies: false,
+        pods_out_of_reach: 0,
     };
     let nodes = &mut count.nodes;
     for node in input.nodes {
@@ -49,6 +52,8 @@ pub(super) fn count<'a>(input: &Input<'a>) -> Count<'a> {
                 let standing = Standing::of(node, input.generation, mode);
                 count.older |= standing.older;
                 count.older_denies |= standing.older_denies;
+                let beyond = node.entry.as_ref().and_then(|entry| entry.pods_out_of_reach.as_deref());
+                count.pods_out_of_reach = count.pods_out_of_reach.saturating_add(beyond.map_or(0, at_least));
                 add(nodes, node, &standing);
                 if !node.joining && node.liveness != Liveness::Unreachable {
                     count.standings.push(standing);

@@ -30,6 +30,7 @@ fn entry(generation: i64, state: EntryState, reason: Option<Reason>) -> PolicyEn
         reason,
         message: Some("because".into()),
         hooks: Vec::new(),
+        pods_out_of_reach: None,
         activity: None,
     }
 }
@@ -191,6 +192,19 @@ fn row_5_a_mode_is_claimed_when_every_node_has_said_that_it_is_in_it() {
     let mut silent = a;
     silent.entry.as_mut().unwrap().mode = None;
     check(accepted(Mode::Enforce), &[silent], &unknown, "InProgress");
+}
+
+#[test]
+fn pods_that_no_policy_reaches_are_told_of_where_it_is_in_force() {
+    let mut nodes = [at_goal("a"), at_goal("b"), at_goal("c")];
+    for (node, beyond) in nodes.iter_mut().zip(["1+", "10+"]) {
+        node.entry.as_mut().unwrap().pods_out_of_reach = Some(beyond.into());
+    }
+    let status = check(accepted(Mode::Enforce), &nodes, "T/Valid T/Programmed T/Enforced T/Enforced", "Current");
+    assert_eq!(
+        status.conditions[2].message,
+        "in force on 3 of 3 nodes (it does not reach 10+ pods that have a kernel of their own)"
+    );
 }
 
 #[test]
