@@ -246,6 +246,11 @@ fn to_cidrs(set: &Ranges) -> BTreeSet<Cidr> {
     cidrs
 }
 
+/// Both sets, in the fewest ranges.
+pub(super) fn union(left: &BTreeSet<Cidr>, right: &BTreeSet<Cidr>) -> BTreeSet<Cidr> {
+    to_cidrs(&Ranges::new(left.iter().chain(right).map(|cidr| block(cidr.address.to_bits(), cidr.length))))
+}
+
 /// The addresses of `cidrs`.
 pub(super) fn to_ranges(cidrs: &BTreeSet<Cidr>) -> Ranges {
     Ranges::new(cidrs.iter().map(|cidr| block(cidr.address.to_bits(), cidr.length)))

@@ -11,7 +11,7 @@ use super::selector::Place;
 use super::spec::Surroundings;
 use super::strings::{self, Kind};
 use super::well_known::{self, Unset};
-use super::{addresses, expression, numbers, together};
+use super::{addresses, exclusions, expression, joint, numbers, together};
 use crate::engine::{Feature, TestKind};
 use crate::fault::codes;
 use crate::ir::{Arg, ArgFilter, ArgTest, ArgType, Class, PortRange, Reading, StringCompare};
@@ -47,13 +47,20 @@ pub(super) fn read(
     }
     filters.sort_unstable();
     filters.dedup();
+    let before = report.count();
     for (position, arg) in place.args.read.iter().enumerate() {
         let of_arg: Vec<&ArgFilter> =
-            filters.iter().filter(|filter| filter.arg == position && is_about_one(&filter.test)).collect();
+            filters.iter().filter(|filter| filter.arg == position && joint::is_about_one(&filter.test)).collect();
         let path = selector.path_of(if arg.is_data() { "matchData" } else { "matchArgs" });
         together::check(&of_arg, arg, &path, report);
         warn_implied(&of_arg, position, &path, report);
     }
+    if report.count() == before
+        && let Some(what) = joint::never(&filters, &place.args.read)
+    {
+        report.fault(selector.path_of("matchArgs"), codes::FILTER_NEVER, what, "remove one of them");
+    }
+    let mut filters = exclusions::joined(filters, merged);
     let about_ip = !place.points.is_empty() && place.points.iter().all(well_known::is_about_ip);
     if !about_ip {
         let of_packet = |arg: usize| place.args.read.get(arg).is_some_and(|arg| arg.ty == ArgType::Skb);
@@ -86,13 +93,41 @@ pub(super) fn read_returned(
     filters.sort_unstable();
     filters.dedup();
     let all: Vec<&ArgFilter> = filters.iter().collect();
-    together::check(&all, &value, &selector.path_of("matchReturnArgs"), report);
-    filters
+    let path = selector.path_of("matchReturnArgs");
+    let before = report.count();
+    together::check(&all, &value, &path, report);
+    if report.count() == before
+        && let Some(what) = joint::never(&filters, &args.read)
+    {
+        report.fault(path, codes::FILTER_NEVER, what, "remove one of them");
+    }
+    exclusions::joined(filters, merged)
 }
 
-/// Whether a test is about the argument that its filter names, and no other.
-const fn is_about_one(test: &ArgTest) -> bool {
-    !matches!(test, ArgTest::Expression(_) | ArgTest::Gained { .. })
+/// One filter that excludes what two exclude.
+fn merged(one: &ArgFilter, other: &ArgFilter) -> Option<ArgFilter> {
+    if !one.negated || !other.negated || one.arg != other.arg {
+        return None;
+    }
+    let test = match (&one.test, &other.test) {
+        (ArgTest::String(compare, left), ArgTest::String(own, right)) if compare == own => {
+            ArgTest::String(*compare, strings::minimal(&(left | right), *compare))
+        }
+        (ArgTest::FileType(left), ArgTest::FileType(right)) => ArgTest::FileType(left | right),
+        (ArgTest::Syscall(left), ArgTest::Syscall(right)) => ArgTest::Syscall(left | right),
+        (ArgTest::SourceAddress(left), ArgTest::SourceAddress(right)) => {
+            ArgTest::SourceAddress(addresses::union(left, right))
+        }
+        (ArgTest::DestinationAddress(left), ArgTest::DestinationAddress(right)) => {
+            ArgTest::DestinationAddress(addresses::union(left, right))
+        }
+        (ArgTest::SourcePort(left), ArgTest::SourcePort(right)) => ArgTest::SourcePort(ports::union(left, right)),
+        (ArgTest::DestinationPort(left), ArgTest::DestinationPort(right)) => {
+            ArgTest::DestinationPort(ports::union(left, right))
+        }
+        (left, right) => numbers::union(left, right)?,
+    };
+    Some(ArgFilter { test, ..one.clone() })
 }
 
 /// Whether a filter on an argument is about an address or a port, and none says already that the socket has them.
@@ -348,7 +383,7 @@ fn test(
         }
         Subject::Part(compare) => ArgTest::String(compare, strings::values(node, compare, negated, kind, report)),
         Subject::Substring { ignore_case } => {
-            ArgTest::Substring { ignore_case, values: strings::parts(node, ignore_case, report) }
+            ArgTest::Substring { ignore_case, values: strings::parts(node, ignore_case, kind, report) }
         }
         Subject::Address(written) => {
             let values = addresses::values(node, negated, report);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::exclusions;
 use super::macros::Merged;
 use super::node::Node;
 use super::report::Report;
@@ -26,7 +27,21 @@ pub(super) fn read(selector: &Merged<'_>, report: &mut Report) -> (Vec<BinaryFil
     };
     never("matchBinaries", own_never(&own, &parent));
     never("matchParentBinaries", parent_never(&own, &parent));
-    (own, parent)
+    (exclusions::joined(own, merged), exclusions::joined(parent, merged))
+}
+
+fn merged(one: &BinaryFilter, other: &BinaryFilter) -> Option<BinaryFilter> {
+    let alike =
+        one.negated && other.negated && (one.compare, one.follow_children) == (other.compare, other.follow_children);
+    let values = || strings::minimal(&(&one.values | &other.values), one.compare);
+    alike.then(|| BinaryFilter { values: values(), ..one.clone() })
+}
+
+/// Whether no process satisfies `own` whose parents satisfy `parent`.
+pub(super) fn never(own: &[BinaryFilter], parent: &[BinaryFilter]) -> bool {
+    // What is only excluded of parents is satisfied by who has none.
+    let asks = parent.iter().any(|filter| !filter.negated);
+    own_never(own, parent).is_some() || (asks && parent_never(own, parent).is_some())
 }
 
 fn read_list(selector: &Merged<'_>, field: &str, report: &mut Report) -> Vec<BinaryFilter> {
@@ -40,11 +55,11 @@ fn read_list(selector: &Merged<'_>, field: &str, report: &mut Report) -> Vec<Bin
 /// Why no process satisfies `own`, whose parents satisfy `parent`.
 fn own_never(own: &[BinaryFilter], parent: &[BinaryFilter]) -> Option<String> {
     let alone: Vec<_> = own.iter().filter(about_itself).collect();
-    never(&alone).or_else(|| {
+    excluded(&alone).or_else(|| {
         own.iter().filter(demands_ancestor).find_map(|filter| {
             // One that is demanded is the process itself, or above it, where nothing excludes it.
-            let itself = never(&[&alone[..], &[filter]].concat());
-            let above = never(&[&excluded_above(own)[..], &excluded_above(parent), &[filter]].concat());
+            let itself = excluded(&[&alone[..], &[filter]].concat());
+            let above = excluded(&[&excluded_above(own)[..], &excluded_above(parent), &[filter]].concat());
             itself.and(above)
         })
     })
@@ -53,11 +68,11 @@ fn own_never(own: &[BinaryFilter], parent: &[BinaryFilter]) -> Option<String> {
 /// Why no parent satisfies `parent`, of a process that satisfies `own`.
 fn parent_never(own: &[BinaryFilter], parent: &[BinaryFilter]) -> Option<String> {
     let alone: Vec<_> = parent.iter().filter(about_itself).collect();
-    never(&[&alone[..], &excluded_above(own)].concat()).or_else(|| {
+    excluded(&[&alone[..], &excluded_above(own)].concat()).or_else(|| {
         parent
             .iter()
             .filter(demands_ancestor)
-            .find_map(|filter| never(&[&excluded_above(own)[..], &excluded_above(parent), &[filter]].concat()))
+            .find_map(|filter| excluded(&[&excluded_above(own)[..], &excluded_above(parent), &[filter]].concat()))
     })
 }
 
@@ -75,7 +90,8 @@ fn excluded_above(filters: &[BinaryFilter]) -> Vec<&BinaryFilter> {
     filters.iter().filter(|filter| filter.follow_children && filter.negated).collect()
 }
 
-fn never(filters: &[&BinaryFilter]) -> Option<String> {
+/// Why no executable satisfies all filters.
+fn excluded(filters: &[&BinaryFilter]) -> Option<String> {
     let tests: Vec<_> = filters
         .iter()
         .map(|filter| strings::Test { compare: filter.compare, negated: filter.negated, values: &filter.values })

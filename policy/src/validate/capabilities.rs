@@ -1,5 +1,6 @@
 //! `matchCapabilities`, and what it has in common with other filters on capabilities.
 
+use super::exclusions;
 use super::macros::Merged;
 use super::nearest;
 use super::node::Node;
@@ -28,7 +29,11 @@ pub(super) fn read(selector: &Merged<'_>, report: &mut Report) -> Vec<Capability
         let what = format!("no {which:?} set satisfies all entries: what one asks for, another excludes");
         report.fault(selector.path_of("matchCapabilities"), codes::FILTER_NEVER, what, "remove one of them");
     }
-    filters
+    exclusions::joined(filters, |one, other| {
+        let alike = one.negated && other.negated && (one.set, one.in_namespace) == (other.set, other.in_namespace);
+        let all = Capabilities(one.capabilities.0 | other.capabilities.0);
+        alike.then(|| CapabilityFilter { capabilities: all, ..one.clone() })
+    })
 }
 
 /// An entry of a filter on capabilities.

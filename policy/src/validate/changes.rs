@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::capabilities::{self, Entry};
+use super::exclusions;
 use super::macros::Merged;
 use super::namespaces::namespace;
 use super::node::Node;
 use super::report::Report;
 use crate::fault::codes;
-use crate::ir::{CapabilityChange, Namespace, NamespaceChange};
+use crate::ir::{Capabilities, CapabilityChange, Namespace, NamespaceChange};
 use crate::language::limits::MAX_ENTRIES;
 
 pub(super) fn namespaces(selector: &Merged<'_>, report: &mut Report) -> Vec<NamespaceChange> {
@@ -17,16 +18,24 @@ pub(super) fn namespaces(selector: &Merged<'_>, report: &mut Report) -> Vec<Name
         entries.iter().take(MAX_ENTRIES).filter_map(|node| namespace_change(node, report)).collect();
     filters.sort_unstable();
     filters.dedup();
-    let excluded: BTreeSet<Namespace> =
-        filters.iter().filter(|filter| filter.negated).flat_map(|filter| filter.namespaces.iter().copied()).collect();
-    let none_left = |filter: &&NamespaceChange| {
-        !filter.negated && !filter.namespaces.is_empty() && filter.namespaces.is_subset(&excluded)
-    };
-    if filters.iter().any(|filter| none_left(&filter)) {
+    if never(&filters) {
         let what = "what one entry asks to have changed, another excludes";
         report.fault(selector.path_of("matchNamespaceChanges"), codes::FILTER_NEVER, what, "remove one of them");
     }
-    filters
+    exclusions::joined(filters, |one, other| {
+        let alike = one.negated && other.negated;
+        alike.then(|| NamespaceChange { namespaces: &one.namespaces | &other.namespaces, ..one.clone() })
+    })
+}
+
+/// Whether what one entry asks to have changed, others exclude.
+pub(super) fn never(filters: &[NamespaceChange]) -> bool {
+    let excluded: BTreeSet<Namespace> =
+        filters.iter().filter(|filter| filter.negated).flat_map(|filter| filter.namespaces.iter().copied()).collect();
+    let none_left = |filter: &NamespaceChange| {
+        !filter.negated && !filter.namespaces.is_empty() && filter.namespaces.is_subset(&excluded)
+    };
+    filters.iter().any(none_left)
 }
 
 fn namespace_change(node: &Node<'_>, report: &mut Report) -> Option<NamespaceChange> {
@@ -72,5 +81,9 @@ pub(super) fn capabilities(selector: &Merged<'_>, report: &mut Report) -> Vec<Ca
         let what = format!("no change of the {which:?} set satisfies all entries: what one asks for, another excludes");
         report.fault(selector.path_of("matchCapabilityChanges"), codes::FILTER_NEVER, what, "remove one of them");
     }
-    filters
+    exclusions::joined(filters, |one, other| {
+        let alike = one.negated && other.negated && (one.set, one.in_namespace) == (other.set, other.in_namespace);
+        let all = Capabilities(one.capabilities.0 | other.capabilities.0);
+        alike.then(|| CapabilityChange { capabilities: all, ..one.clone() })
+    })
 }

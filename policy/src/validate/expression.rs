@@ -1,5 +1,6 @@
 //! `CelExpr`: a text → an expression over the arguments, with the types of its parts checked.
 
+use super::cases;
 use super::report::Report;
 use super::schema::quoted;
 use crate::fault::codes;
@@ -35,15 +36,19 @@ pub(super) fn read(text: &str, path: &str, args: &[Arg], report: &mut Report) ->
     });
     match parsed {
         Ok((expression, Kind::Truth)) => {
-            if expression.args().is_empty() {
-                let (code, what) = match expression.holds(&|_| None) {
-                    Some(true) => (codes::FILTER_ALWAYS, "the expression is always true"),
-                    _ => (codes::FILTER_NEVER, "the expression is never true"),
-                };
-                report.fault(path, code, what, "compare an argument (arg0, arg1, …)");
-                return None;
-            }
-            Some(expression)
+            let none = |truth| cases::of(&expression, truth, args).is_some_and(|cases| cases.is_empty());
+            let constant = expression.args().is_empty().then(|| expression.holds(&|_| None) == Some(true));
+            let (code, what) = match constant {
+                Some(true) => (codes::FILTER_ALWAYS, "the expression is always true"),
+                None if none(false) => (codes::FILTER_ALWAYS, "the expression is always true"),
+                Some(false) => (codes::FILTER_NEVER, "the expression is never true"),
+                None if none(true) => (codes::FILTER_NEVER, "the expression is never true"),
+                None => return Some(expression),
+            };
+            let help =
+                if constant.is_some() { "compare an argument (arg0, arg1, …)" } else { "remove it, or correct it" };
+            report.fault(path, code, what, help);
+            None
         }
         Ok(_) => {
             let what = "the expression is a number, and neither true nor false";

@@ -71,12 +71,28 @@ fn read_expression(node: &Node<'_>, report: &mut Report) -> Option<LabelRequirem
 }
 
 /// A key on which the requirements exclude each other.
-fn never(selector: &LabelSelector) -> Option<String> {
+pub(super) fn never(selector: &LabelSelector) -> Option<String> {
     let mut by_key: BTreeMap<&String, Vec<&LabelRequirement>> = BTreeMap::new();
     for requirement in &selector.requirements {
         by_key.entry(&requirement.key).or_default().push(requirement);
     }
     by_key.into_iter().find(|(_, of_key)| !satisfiable(of_key)).map(|(key, _)| key.clone())
+}
+
+/// Whether whatever satisfies `all` satisfies `also`.
+pub(super) fn implies(all: &LabelSelector, also: &LabelSelector) -> bool {
+    let cannot_fail = |requirement: &LabelRequirement| {
+        let operator = match requirement.operator {
+            LabelOperator::In => LabelOperator::NotIn,
+            LabelOperator::NotIn => LabelOperator::In,
+            LabelOperator::Exists => LabelOperator::DoesNotExist,
+            LabelOperator::DoesNotExist => LabelOperator::Exists,
+        };
+        let mut with = all.clone();
+        with.requirements.insert(LabelRequirement { operator, ..requirement.clone() });
+        never(&with).is_some()
+    };
+    also.requirements.iter().all(|own| all.requirements.contains(own) || cannot_fail(own))
 }
 
 fn satisfiable(of_key: &[&LabelRequirement]) -> bool {

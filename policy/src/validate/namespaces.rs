@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::exclusions;
 use super::macros::Merged;
 use super::node::Node;
 use super::report::Report;
@@ -23,7 +24,18 @@ pub(super) fn read(selector: &Merged<'_>, report: &mut Report) -> Vec<NamespaceF
         let what = format!("no {kind:?} namespace satisfies all entries");
         report.fault(selector.path_of("matchNamespaces"), codes::FILTER_NEVER, what, "remove one of them");
     }
-    filters
+    exclusions::joined(filters, merged)
+}
+
+fn merged(one: &NamespaceFilter, other: &NamespaceFilter) -> Option<NamespaceFilter> {
+    let alike = one.negated && other.negated && one.namespace == other.namespace;
+    let inodes = || &one.inodes | &other.inodes;
+    alike.then(|| NamespaceFilter { inodes: inodes(), host: one.host || other.host, ..one.clone() })
+}
+
+/// That the process is in the host's user namespace, or that it is not.
+pub(super) const fn users_of_host(negated: bool) -> NamespaceFilter {
+    NamespaceFilter { namespace: Namespace::User, negated, inodes: BTreeSet::new(), host: true }
 }
 
 /// `isNamespaceCapability` is about processes in another user namespace than the host's: as if that were excluded.
@@ -34,9 +46,7 @@ pub(super) fn check_users(node: &Merged<'_>, selector: &Selector, report: &mut R
     if !elsewhere || never(namespaces, Namespace::User) {
         return;
     }
-    let not_the_hosts =
-        NamespaceFilter { namespace: Namespace::User, negated: true, inodes: BTreeSet::new(), host: true };
-    if never(&[namespaces.as_slice(), &[not_the_hosts]].concat(), Namespace::User) {
+    if never(&[namespaces.as_slice(), &[users_of_host(true)]].concat(), Namespace::User) {
         let what =
             "isNamespaceCapability is about processes outside of the host's user namespace, and only it is listed";
         report.fault(node.path_of("matchNamespaces"), codes::FILTER_NEVER, what, "remove one of them");
@@ -94,7 +104,7 @@ pub(super) fn namespace(name: &str) -> Option<Namespace> {
 
 /// Whether the entries on `kind` leave no namespace. The host's may or may not be one of the numbers, so it counts as one
 /// more value that is never known to be equal to another.
-fn never(filters: &[NamespaceFilter], kind: Namespace) -> bool {
+pub(super) fn never(filters: &[NamespaceFilter], kind: Namespace) -> bool {
     let values = |filter: &NamespaceFilter| -> BTreeSet<Option<u32>> {
         let host = filter.host.then_some(None);
         filter.inodes.iter().copied().map(Some).chain(host).collect()

@@ -85,6 +85,21 @@ fn numbers(ranges: &Ranges, written: usize) -> ArgTest {
     ArgTest::Range(ranges.iter().filter_map(range).collect())
 }
 
+/// Both sets as one test; `None`: they are no sets of numbers. Two lists stay one, which every engine can look up.
+pub(super) fn union(left: &ArgTest, right: &ArgTest) -> Option<ArgTest> {
+    let of = |test: &ArgTest| -> Option<Vec<(u128, u128)>> {
+        match test {
+            ArgTest::Number(set) => Some(set.iter().map(|number| ((*number).into(), (*number).into())).collect()),
+            ArgTest::Range(set) => Some(set.iter().map(|range| (range.first.into(), range.last.into())).collect()),
+            _ => None,
+        }
+    };
+    if let (ArgTest::Number(left), ArgTest::Number(right)) = (left, right) {
+        return Some(ArgTest::Number(left | right));
+    }
+    Some(numbers(&Ranges::new(of(left)?.into_iter().chain(of(right)?)), 0))
+}
+
 /// Ranges in the order of the type as ranges of stored numbers: a range across 0 is two.
 pub(super) fn to_ranges(set: &BTreeSet<(i128, i128)>) -> Ranges {
     const SIZE: i128 = 1 << 64;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::exclusions;
 use super::macros::Merged;
 use super::node::Node;
 use super::report::Report;
@@ -28,7 +29,14 @@ pub(super) fn read(selector: &Merged<'_>, surroundings: &Surroundings<'_>, repor
         let what = format!("{which} leave no process");
         report.fault(selector.path_of("matchPIDs"), codes::PID_CONTRADICTION, what, "remove one of them");
     }
-    filters
+    exclusions::joined(filters, merged)
+}
+
+fn merged(one: &PidFilter, other: &PidFilter) -> Option<PidFilter> {
+    let alike = one.negated
+        && other.negated
+        && (one.follow_forks, one.namespace_pid) == (other.follow_forks, other.namespace_pid);
+    alike.then(|| PidFilter { pids: &one.pids | &other.pids, ..one.clone() })
 }
 
 fn read_one(node: &Node<'_>, surroundings: &Surroundings<'_>, report: &mut Report) -> Option<PidFilter> {
@@ -114,7 +122,7 @@ fn check_numbering(
 
 /// Which entries no process can satisfy together. Numbers of the host and of a container's own namespace are apart: nothing
 /// is known about how they go together.
-fn contradiction(filters: &[PidFilter]) -> Option<String> {
+pub(super) fn contradiction(filters: &[PidFilter]) -> Option<String> {
     [false, true].into_iter().find_map(|namespace_pid| {
         let of_numbering =
             filters.iter().filter(|filter| filter.namespace_pid == namespace_pid && !filter.pids.is_empty());

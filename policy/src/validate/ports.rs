@@ -13,7 +13,7 @@ use crate::ir::PortRange;
 /// Ports that only a privileged process can bind.
 pub(super) const PRIVILEGED: PortRange = PortRange { first: 0, last: 1023 };
 /// Every port that a packet can have.
-const ALL: (u128, u128) = (1, 65535);
+pub(super) const ALL: (u128, u128) = (1, 65535);
 
 /// The values of `SPort`, `DPort` and their negations, as ranges that neither overlap nor touch.
 pub(super) fn values(node: &Node<'_>, negated: bool, report: &mut Report) -> BTreeSet<PortRange> {
@@ -27,6 +27,15 @@ pub(super) fn values(node: &Node<'_>, negated: bool, report: &mut Report) -> BTr
         };
         report.fault(node.path_of("values"), code, what, "list fewer ports, or remove the filter");
     }
+    ranges_of(&set)
+}
+
+/// Both sets, in the fewest ranges.
+pub(super) fn union(left: &BTreeSet<PortRange>, right: &BTreeSet<PortRange>) -> BTreeSet<PortRange> {
+    ranges_of(&Ranges::new(left.iter().chain(right).map(|range| (range.first.into(), range.last.into()))))
+}
+
+fn ranges_of(set: &Ranges) -> BTreeSet<PortRange> {
     set.iter()
         .filter_map(|(first, last)| Some(PortRange { first: first.try_into().ok()?, last: last.try_into().ok()? }))
         .collect()

@@ -54,8 +54,59 @@ pub(super) fn workloads(selector: &Merged<'_>, surroundings: &Surroundings<'_>, 
     if everything || scope == Scope::Everything {
         let what = "it selects every process that the policy is about";
         report.fault(node.path(), codes::FILTER_ALWAYS, what, "write which pods or containers are meant, or remove it");
+        return Some(scope);
+    }
+    if is_nothing(&both(surroundings.scope, &scope)) && !is_nothing(&scope) {
+        let what = "it selects no process that the policy is about";
+        report.fault(node.path(), codes::LABEL_SELECTOR_NEVER, what, "write which of the policy's pods are meant");
+    } else if is_within(surroundings.scope, &scope) {
+        let what = "it selects every process that the policy is about";
+        report.fault(
+            node.path(),
+            codes::FILTER_ALWAYS,
+            what,
+            "write which of the policy's pods are meant, or remove it",
+        );
     }
     Some(scope)
+}
+
+/// The processes that are in both.
+pub(super) fn both(left: &Scope, right: &Scope) -> Scope {
+    let (Scope::Some { host, pods }, Scope::Some { host: other_host, pods: other_pods }) = (left, right) else {
+        return if *left == Scope::Everything { right.clone() } else { left.clone() };
+    };
+    let merged = |one: &LabelSelector, other: &LabelSelector| LabelSelector {
+        requirements: &one.requirements | &other.requirements,
+    };
+    let pods = pods.as_ref().zip(other_pods.as_ref()).map(|(one, other)| PodScope {
+        namespace: one.namespace.clone().or_else(|| other.namespace.clone()),
+        pods: merged(&one.pods, &other.pods),
+        containers: merged(&one.containers, &other.containers),
+    });
+    Scope::Some { host: *host && *other_host, pods: pods.filter(can_be) }
+}
+
+fn can_be(pods: &PodScope) -> bool {
+    labels::never(&pods.pods).is_none() && labels::never(&pods.containers).is_none()
+}
+
+fn is_nothing(scope: &Scope) -> bool {
+    matches!(scope, Scope::Some { host: false, pods } if !pods.as_ref().is_some_and(can_be))
+}
+
+/// Whether every process in `inner` is in `outer`.
+pub(super) fn is_within(inner: &Scope, outer: &Scope) -> bool {
+    let Scope::Some { host: outer_host, pods: outer_pods } = outer else { return true };
+    let Scope::Some { host, pods } = inner else { return false };
+    let all_in = |pods: &PodScope| {
+        outer_pods.as_ref().is_some_and(|outer| {
+            (outer.namespace.is_none() || outer.namespace == pods.namespace)
+                && labels::implies(&pods.pods, &outer.pods)
+                && labels::implies(&pods.containers, &outer.containers)
+        })
+    };
+    (!*host || *outer_host) && pods.as_ref().is_none_or(all_in)
 }
 
 fn cluster(host: bool, pods: Option<LabelSelector>, containers: Option<LabelSelector>) -> Scope {

@@ -1,6 +1,7 @@
 //! One alternative of a hook: its filters and its actions.
 
 use super::arguments::Args;
+use super::covers::covers;
 use super::hook::{Family, check_nul};
 use super::macros::Merged;
 use super::node::Node;
@@ -9,7 +10,7 @@ use super::spec::Surroundings;
 use super::{actions, args, binaries, capabilities, changes, namespaces, pids, scope};
 use crate::engine::Feature;
 use crate::fault::codes;
-use crate::ir::{ArgType, HookPoint, OnReturn, Selector, Strength};
+use crate::ir::{ArgType, HookPoint, OnReturn, Scope, Selector, Strength};
 use crate::language::limits::{MAX_ENTRIES, MAX_SELECTORS};
 
 /// How many may be listed, with repetitions, for all of them to be looked at.
@@ -66,7 +67,7 @@ const ENTRIES: [&str; 10] = [
     "matchData",
     "matchReturnArgs",
 ];
-const OTHERS: [&str; 4] = ["matchActions", "matchReturnArgs", "matchReturnActions", "macros"];
+const OTHERS: [&str; 3] = ["matchActions", "matchReturnArgs", "matchReturnActions"];
 
 pub(super) fn read_all(
     hook: &Node<'_>,
@@ -84,7 +85,7 @@ pub(super) fn read_all(
         report.pass_over();
     } else {
         // Dropping what is said twice first keeps the count independent of repetition.
-        check_order(&mut readings, place.acts, report);
+        check_order(&mut readings, place, surroundings.scope, report);
     }
     let mut readings: Vec<_> = readings.into_iter().map(|(_, reading)| reading).collect();
     let count = if listed > MAX_LISTED { listed } else { readings.len() };
@@ -103,7 +104,9 @@ fn read(own: Node<'_>, place: &Place<'_>, surroundings: &Surroundings<'_>, repor
     // The macros live as long as the document, the selector's node only as long as this call.
     let node = surroundings.macros.merge(own, report);
     let written = |names: &[&str]| names.iter().any(|name| node.said(name).is_some());
-    if is_object && !written(&FILTERS) && !written(&OTHERS) {
+    // What a macro says that is not there is not known.
+    let unknown = node.said("macros").is_some() && node.pieces().next().is_none();
+    if is_object && !unknown && !written(&FILTERS) && !written(&OTHERS) {
         let what = "an empty selector says nothing, and matches every event";
         report.fault(node.path(), codes::SELECTOR_EMPTY, what, "remove it, or write a filter or an action");
     }
@@ -190,13 +193,15 @@ fn on_return(
 }
 
 /// Selectors are tried in written order, and the first that matches decides.
-fn check_order(readings: &mut Vec<(String, Reading)>, acts: bool, report: &mut Report) {
+fn check_order(readings: &mut Vec<(String, Reading)>, place: &Place<'_>, scope: &Scope, report: &mut Report) {
     if !readings.iter().all(|(_, reading)| reading.whole) {
         return;
     }
     let mut kept: Vec<(String, Reading)> = Vec::with_capacity(readings.len());
     for (path, reading) in readings.drain(..) {
-        match kept.iter().find(|(_, earlier)| covers(&earlier.selector, &reading.selector)) {
+        let covering =
+            |(_, earlier): &&(String, Reading)| covers(&earlier.selector, &reading.selector, scope, &place.args.read);
+        match kept.iter().find(covering) {
             None => kept.push((path, reading)),
             // The same thing said twice means what it means once.
             Some((_, earlier)) if earlier.selector == reading.selector => {}
@@ -211,28 +216,11 @@ fn check_order(readings: &mut Vec<(String, Reading)>, acts: bool, report: &mut R
     // Where the hook acts by itself, a selector may be there to say that nothing is posted.
     for (path, reading) in readings.iter().rev() {
         let Selector { actions, effects, on_return, .. } = &reading.selector;
-        if acts || actions.post || actions.acts() || !effects.is_empty() || on_return.is_some() {
+        if place.acts || actions.post || actions.acts() || !effects.is_empty() || on_return.is_some() {
             break;
         }
         let what = "it does nothing, and there is no later selector that it could keep from matching";
         let help = "remove it, or put it before the selector it is an exception to";
         report.fault(path.clone(), codes::SELECTOR_NO_EFFECT, what, help);
     }
-}
-
-/// Whether `earlier` matches everything that `later` matches, as far as their filters show: its filters are among the
-/// other's.
-fn covers(earlier: &Selector, later: &Selector) -> bool {
-    fn among<T: PartialEq>(earlier: &[T], later: &[T]) -> bool {
-        earlier.iter().all(|filter| later.contains(filter))
-    }
-    among(&earlier.pids, &later.pids)
-        && among(&earlier.binaries, &later.binaries)
-        && among(&earlier.parent_binaries, &later.parent_binaries)
-        && among(&earlier.namespaces, &later.namespaces)
-        && among(&earlier.namespace_changes, &later.namespace_changes)
-        && among(&earlier.capabilities, &later.capabilities)
-        && among(&earlier.capability_changes, &later.capability_changes)
-        && (earlier.workloads.is_none() || earlier.workloads == later.workloads)
-        && among(&earlier.args, &later.args)
 }

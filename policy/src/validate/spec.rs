@@ -23,6 +23,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) kind: PolicyKind,
     /// The namespace of a namespaced policy.
     pub(super) id: &'a PolicyId,
+    /// Which processes the policy is about.
+    pub(super) scope: &'a Scope,
     /// The policy is about pods, so "pid 1" may be a container's.
     pub(super) about_pods: bool,
     /// `nodeSelector` can only select one node.
@@ -43,6 +45,7 @@ pub(super) fn judge(spec: &Node<'_>, id: PolicyId, report: &mut Report) -> Valid
     let surroundings = Surroundings {
         kind: id.kind,
         id: &id,
+        scope: &scope,
         about_pods: scope::is_about_pods(&scope),
         one_node: scope::selects_one_node(node_selector.as_ref()),
         lists: &lists,

@@ -46,7 +46,7 @@ pub(super) fn values(
 }
 
 /// The values of `SubString` and `SubStringIgnCase`, without those that have another value in them.
-pub(super) fn parts(node: &Node<'_>, ignore_case: bool, report: &mut Report) -> BTreeSet<String> {
+pub(super) fn parts(node: &Node<'_>, ignore_case: bool, kind: Kind, report: &mut Report) -> BTreeSet<String> {
     let set = super::numbers::parse_each(node, report, |text, path, report| {
         if text.is_empty() {
             let what = "nothing is a part of everything";
@@ -61,6 +61,17 @@ pub(super) fn parts(node: &Node<'_>, ignore_case: bool, report: &mut Report) -> 
         if text.len() > MAX_VALUE_BYTES {
             let what = format!("the value has {} bytes, and at most {MAX_VALUE_BYTES} can be compared", text.len());
             report.fault(path, codes::VALUE_TOO_LONG, what, "write a shorter one");
+            return None;
+        }
+        if kind == Kind::Path && text == "/" {
+            let what = "every path has a '/' in it";
+            report.fault(path, codes::FILTER_ALWAYS, what, "write what is looked for, or remove the filter");
+            return None;
+        }
+        if kind == Kind::Path
+            && let Some(what) = never_within(text)
+        {
+            report.fault(path, codes::VALUE_NEVER, format!("{} {what}", quoted(text)), "write a part of a path");
             return None;
         }
         Some(if ignore_case { text.to_ascii_lowercase() } else { text.to_owned() })
@@ -88,6 +99,13 @@ fn check(text: &str, path: &str, compare: StringCompare, negated: bool, kind: Ki
             (codes::FILTER_ALWAYS, "everything begins and ends with nothing")
         };
         report.fault(path, code, what, "write what it begins or ends with, or remove the filter");
+    } else if text == "/" && compare == StringCompare::Prefix && kind == Kind::Path {
+        let (code, what) = if negated {
+            (codes::FILTER_NEVER, "every path begins with '/', so nothing is left")
+        } else {
+            (codes::FILTER_ALWAYS, "every path begins with '/'")
+        };
+        report.fault(path, code, what, "write more of the beginning, or remove the filter");
     } else if let Some(what) = never_in(text, compare, kind) {
         report.fault(path, codes::VALUE_NEVER, format!("{} {what}", quoted(text)), never_help(compare, kind));
     }
@@ -104,8 +122,8 @@ fn never_in(text: &str, compare: StringCompare, kind: Kind) -> Option<&'static s
     if compare != StringCompare::Postfix && !text.starts_with('/') {
         return Some("does not begin with '/', as every path of the kernel does");
     }
-    if text.contains("//") || text.contains("/./") || text.contains("/../") {
-        return Some("has a part that the kernel never writes in a path");
+    if let Some(what) = never_within(text) {
+        return Some(what);
     }
     let ends_in_dots = text.ends_with("/.") || text.ends_with("/..");
     if compare == StringCompare::Equal && (ends_in_dots || (text.len() > 1 && text.ends_with('/'))) {
@@ -115,6 +133,12 @@ fn never_in(text: &str, compare: StringCompare, kind: Kind) -> Option<&'static s
         return Some("ends in a way that no path of the kernel does");
     }
     None
+}
+
+/// Why no path has `text` in it.
+fn never_within(text: &str) -> Option<&'static str> {
+    let odd = ["//", "/./", "/../"].iter().any(|odd| text.contains(odd));
+    odd.then_some("has a part that the kernel never writes in a path")
 }
 
 fn never_help(compare: StringCompare, kind: Kind) -> &'static str {
@@ -127,7 +151,7 @@ fn never_help(compare: StringCompare, kind: Kind) -> &'static str {
 }
 
 /// The values that no other value includes.
-fn minimal(set: &BTreeSet<String>, compare: StringCompare) -> BTreeSet<String> {
+pub(super) fn minimal(set: &BTreeSet<String>, compare: StringCompare) -> BTreeSet<String> {
     let included = |value: &String| match compare {
         StringCompare::Equal => false,
         StringCompare::Prefix => beginnings(value).any(|shorter| shorter.len() < value.len() && set.contains(shorter)),
@@ -162,6 +186,50 @@ impl Test<'_> {
         };
         any != self.negated
     }
+}
+
+/// A search for parts.
+pub(super) struct Parts<'a> {
+    /// The values are in lower case, and letters are the same in both.
+    pub(super) ignore_case: bool,
+    pub(super) negated: bool,
+    pub(super) values: &'a BTreeSet<String>,
+}
+
+impl Parts<'_> {
+    fn holds(&self, text: &str) -> bool {
+        self.are_in(text) != self.negated
+    }
+
+    fn are_in(&self, text: &str) -> bool {
+        let lower = if self.ignore_case { text.to_ascii_lowercase() } else { String::new() };
+        let text = if self.ignore_case { lower.as_str() } else { text };
+        self.values.iter().any(|part| text.contains(part.as_str()))
+    }
+}
+
+/// Why no string satisfies all of `tests` and of `parts`, because of the parts; `None` when one may.
+pub(super) fn no_part(tests: &[Test<'_>], parts: &[Parts<'_>]) -> Option<String> {
+    let positive = || tests.iter().filter(|test| !test.negated && !test.values.is_empty());
+    if let Some(exact) = positive().find(|test| test.compare == StringCompare::Equal) {
+        let has = |value: &&String| {
+            tests.iter().all(|test| test.values.is_empty() || test.holds(value))
+                && parts.iter().all(|part| part.values.is_empty() || part.holds(value))
+        };
+        let none = !exact.values.iter().any(|value| has(&value));
+        return none.then(|| "what must be equal to one of the values has none of the parts that are asked for".into());
+    }
+    // Whatever begins with a text, ends with it or has it in it has its parts.
+    let texts = positive().map(|test| (test.values, false));
+    let within = parts.iter().filter(|part| !part.negated).map(|part| (part.values, part.ignore_case));
+    let mut asked = texts.chain(within);
+    let excluded: Vec<_> = parts.iter().filter(|part| part.negated && !part.values.is_empty()).collect();
+    let all_excluded = |(values, any_case): (&BTreeSet<String>, bool)| {
+        let is_excluded =
+            |value: &String| excluded.iter().any(|part| (part.ignore_case || !any_case) && part.are_in(value));
+        !values.is_empty() && values.iter().all(is_excluded)
+    };
+    asked.any(all_excluded).then(|| "what is asked for has a part that is excluded".into())
 }
 
 /// Why no string satisfies all of `tests`; `None` when one may.

@@ -5,22 +5,39 @@ use std::collections::BTreeSet;
 use super::addresses;
 use super::args::{AF_INET, AF_INET6};
 use super::numbers;
+use super::ports;
 use super::ranges::Ranges;
 use super::report::Report;
 use super::strings;
+use super::system_calls;
 use crate::fault::codes;
-use crate::ir::{Arg, ArgFilter, ArgTest, FileType, PortRange, StringCompare};
+use crate::ir::{Arg, ArgFilter, ArgTest, Class, FileType, PortRange};
 use crate::language;
+
+/// The ports that an event may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PortsOf {
+    /// Those that there are: what leaves only port 0 leaves no port.
+    Ports,
+    /// Those that a socket may say it has: 0 before it is bound or connected.
+    Sockets,
+}
 
 /// Whether the filters on one argument exclude each other.
 pub(super) fn check(filters: &[&ArgFilter], arg: &Arg, path: &str, report: &mut Report) {
     if filters.len() < 2 {
         return;
     }
-    let mut never = |code, what: &str| {
+    for (code, what) in never(filters, arg, PortsOf::Ports) {
         let what = format!("the filters on argument {} {what}", arg.index);
         report.fault(path, code, what, "remove one of them");
-    };
+    }
+}
+
+/// Why nothing satisfies all filters on an argument: what they exclude, each with its code.
+pub(super) fn never(filters: &[&ArgFilter], arg: &Arg, of: PortsOf) -> Vec<(&'static str, String)> {
+    let mut found: Vec<(&'static str, String)> = Vec::new();
+    let mut never = |code, what: &str| found.push((code, what.to_owned()));
     let of_small = |set: &BTreeSet<u16>| Ranges::new(set.iter().map(|n| (u128::from(*n), u128::from(*n))));
     let families = sets(filters, |test| match test {
         ArgTest::Family(set) => Some(of_small(set)),
@@ -34,8 +51,11 @@ pub(super) fn check(filters: &[&ArgFilter], arg: &Arg, path: &str, report: &mut 
         ArgTest::State(set) => Some(of_small(set)),
         _ => None,
     });
-    if no_number(filters, arg) {
+    if no_number(filters, arg, &[]) {
         never(codes::FILTER_NEVER, "leave no number");
+    }
+    if system_calls::none_is_left(filters, arg) {
+        never(codes::FILTER_NEVER, "leave no system call");
     }
     if left(&states, (0, u16::MAX.into())).is_empty() {
         never(codes::FILTER_NEVER, "leave no state");
@@ -49,40 +69,69 @@ pub(super) fn check(filters: &[&ArgFilter], arg: &Arg, path: &str, report: &mut 
     if left(&protocols, (0, u16::MAX.into())).is_empty() {
         never(codes::FILTER_NEVER, "leave no protocol");
     }
-    let texts: Vec<_> = filters.iter().filter_map(|filter| text_test(filter)).collect();
-    if let Some(what) = strings::never(&texts).or_else(|| no_part(filters, &texts)) {
+    if let Some(what) = no_text(filters) {
         never(codes::FILTER_NEVER, &format!("leave no string: {what}"));
     }
     for source in [true, false] {
-        check_ports(filters, source, &mut never);
+        check_ports(filters, source, of, &mut never);
         check_addresses(filters, source, &families, &mut never);
     }
+    check_ported_families(filters, &families, &mut never);
+    found
 }
 
-/// How many numbers are tried one by one against a mask.
-const TRIED: u128 = 4096;
-
-/// Whether no number satisfies all filters on numbers.
-fn no_number(filters: &[&ArgFilter], arg: &Arg) -> bool {
+/// Whether no number satisfies all filters on numbers and is in all of `also`.
+pub(super) fn no_number(filters: &[&ArgFilter], arg: &Arg, also: &[&Ranges]) -> bool {
     let wanted = sets(filters, |test| match test {
         ArgTest::Number(set) => Some(Ranges::new(set.iter().map(|number| (u128::from(*number), u128::from(*number))))),
         ArgTest::Range(set) => Some(Ranges::new(set.iter().map(|range| (range.first.into(), range.last.into())))),
         _ => None,
     });
-    let masks: Vec<u64> = filters
-        .iter()
-        .filter_map(|filter| if let ArgTest::Mask(mask) = filter.test { Some(mask) } else { None })
-        .collect();
-    if wanted.is_empty() || arg.ty.bounds().is_none() {
+    let masks = |negated: bool| {
+        filters.iter().filter_map(move |filter| match filter.test {
+            ArgTest::Mask(mask) if filter.negated == negated => Some(mask),
+            _ => None,
+        })
+    };
+    let (asked, excluded): (Vec<u64>, u64) = (masks(false).collect(), masks(true).fold(0, |all, mask| all | mask));
+    let asks = !wanted.is_empty() || !asked.is_empty() || excluded != 0 || !also.is_empty();
+    if !asks || arg.ty.bounds().is_none() || arg.ty.class() == Class::Syscall {
         return false;
     }
     let mut rest = numbers::domain(arg.ty);
     for (negated, set) in &wanted {
         rest = if *negated { rest.without(set) } else { rest.intersection(set) };
     }
-    let satisfied =
-        |number: u128| masks.iter().all(|mask| u64::try_from(number).is_ok_and(|number| number & mask != 0));
-    rest.is_empty() || (rest.count() <= TRIED && !rest.iter().flat_map(|(first, last)| first..=last).any(satisfied))
+    for set in also {
+        rest = rest.intersection(set);
+    }
+    if asked.is_empty() && excluded == 0 { rest.is_empty() } else { !with_bits(&rest, &asked, excluded) }
+}
+
+/// Whether a number of the set has a bit of each of `asked` and none of `excluded`. A range falls into blocks in which the
+/// high bits are given and the low ones free; what has all of those has most of what is asked for.
+fn with_bits(set: &Ranges, asked: &[u64], excluded: u64) -> bool {
+    set.iter().any(|(first, last)| {
+        let (mut first, Ok(last)) = (first, u64::try_from(last)) else { return false };
+        while let Ok(begin) = u64::try_from(first)
+            && begin <= last
+        {
+            let mut size = 0;
+            while size < 64 && begin.trailing_zeros() > size && begin | low_bits(size + 1) <= last {
+                size += 1;
+            }
+            let fullest = (begin | low_bits(size)) & !(excluded & low_bits(size));
+            if fullest & excluded == 0 && asked.iter().all(|mask| fullest & mask != 0) {
+                return true;
+            }
+            first = u128::from(begin | low_bits(size)) + 1;
+        }
+        false
+    })
+}
+
+const fn low_bits(count: u32) -> u64 {
+    if count >= 64 { u64::MAX } else { (1 << count) - 1 }
 }
 
 fn no_file_type(filters: &[&ArgFilter]) -> bool {
@@ -100,20 +149,18 @@ fn no_file_type(filters: &[&ArgFilter]) -> bool {
     }
 }
 
-/// What must be equal to one of some values, and has none of the parts that are asked for.
-fn no_part(filters: &[&ArgFilter], texts: &[strings::Test<'_>]) -> Option<String> {
-    let exact = texts.iter().find(|test| test.compare == StringCompare::Equal && !test.negated)?;
-    let has = |value: &String| {
-        filters.iter().all(|filter| match &filter.test {
+fn no_text(filters: &[&ArgFilter]) -> Option<String> {
+    let texts: Vec<_> = filters.iter().filter_map(|filter| text_test(filter)).collect();
+    let parts: Vec<_> = filters
+        .iter()
+        .filter_map(|filter| match &filter.test {
             ArgTest::Substring { ignore_case, values } => {
-                let text = if *ignore_case { value.to_ascii_lowercase() } else { value.clone() };
-                values.iter().any(|part| text.contains(part.as_str()))
+                Some(strings::Parts { ignore_case: *ignore_case, negated: filter.negated, values })
             }
-            _ => true,
+            _ => None,
         })
-    };
-    let none = !exact.values.iter().any(has);
-    none.then(|| "what must be equal to one of the values has none of the parts that are asked for".into())
+        .collect();
+    strings::never(&texts).or_else(|| strings::no_part(&texts, &parts))
 }
 
 fn text_test(filter: &ArgFilter) -> Option<strings::Test<'_>> {
@@ -123,19 +170,37 @@ fn text_test(filter: &ArgFilter) -> Option<strings::Test<'_>> {
     }
 }
 
-fn check_ports(filters: &[&ArgFilter], source: bool, never: &mut impl FnMut(&'static str, &str)) {
-    let ports = sets(filters, |test| match test {
+fn ports_of(filters: &[&ArgFilter], source: bool) -> Vec<(bool, Ranges)> {
+    sets(filters, |test| match test {
         ArgTest::SourcePort(set) if source => Some(port_ranges(set)),
         ArgTest::DestinationPort(set) if !source => Some(port_ranges(set)),
         _ => None,
-    });
-    if left(&ports, (0, u16::MAX.into())).is_empty() {
+    })
+}
+
+fn check_ports(filters: &[&ArgFilter], source: bool, of: PortsOf, never: &mut impl FnMut(&'static str, &str)) {
+    let universe = if of == PortsOf::Ports { ports::ALL } else { (0, ports::ALL.1) };
+    if left(&ports_of(filters, source), universe).is_empty() {
         never(codes::PORT_NEVER, "leave no port");
     }
 }
 
 fn port_ranges(set: &BTreeSet<PortRange>) -> Ranges {
     Ranges::new(set.iter().map(|range| (range.first.into(), range.last.into())))
+}
+
+/// Only sockets of IP have ports.
+fn check_ported_families(
+    filters: &[&ArgFilter],
+    families: &[(bool, Ranges)],
+    never: &mut impl FnMut(&'static str, &str),
+) {
+    let asked = [true, false].into_iter().any(|source| !ports_of(filters, source).is_empty());
+    let families = left(families, (0, u16::MAX.into()));
+    let of_ip = Ranges::new([AF_INET, AF_INET6].map(|family| (family.into(), family.into())));
+    if asked && !families.is_empty() && families.intersection(&of_ip).is_empty() {
+        never(codes::ADDR_FAMILY_NEVER, "exclude each other: no socket of that Family has ports");
+    }
 }
 
 fn check_addresses(
@@ -183,4 +248,24 @@ fn left(sets: &[(bool, Ranges)], universe: (u128, u128)) -> Ranges {
         left = if *negated { left.without(set) } else { left.intersection(set) };
     }
     left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_with_bits_is_found_exactly_when_there_is_one() {
+        for (first, last) in [(0, 255), (3, 9), (16, 16), (100, 130), (127, 128), (200, 254)] {
+            let set = Ranges::new([(first, last)]);
+            for asked in [[1, 2], [4, 64], [128, 128], [3, 12], [96, 7]] {
+                for excluded in [0, 1, 8, 64, 127] {
+                    let fits = |number: u64| number & excluded == 0 && asked.iter().all(|mask| number & mask != 0);
+                    let expected = (first..=last).any(|number| fits(u64::try_from(number).unwrap()));
+                    assert_eq!(with_bits(&set, &asked, excluded), expected, "{first}:{last} {asked:?} {excluded}");
+                }
+            }
+        }
+        assert!(with_bits(&Ranges::new([(0, u64::MAX.into())]), &[1 << 63], 1));
+    }
 }
