@@ -1,6 +1,7 @@
 //! Compiled rows against what the filters say: the decision that the kernel runs, over rows made here, compared with a
 //! plain reading of the selectors.
 
+mod documents;
 mod model;
 
 use std::collections::BTreeMap;
