@@ -220,7 +220,30 @@ fn says_nothing(document: &Value, path: &[String]) -> bool {
         _ => Value::Null,
     };
     // `Post` is what silence does; a list of what has been said is as long as one likes.
-    *value == default || value == &json!({"action": "Post"}) || name == "matchActions" || parent == "values"
+    *value == default
+        || value == &json!({"action": "Post"})
+        || name == "matchActions"
+        || parent == "values"
+        || excludes_what_others_exclude(document, path, value)
+}
+
+/// Whether an entry excludes nothing that the entries beside it do not exclude: a list that is split is one list.
+fn excludes_what_others_exclude(document: &Value, path: &[String], value: &Value) -> bool {
+    let kind = |entry: &Value| {
+        let mut kind = entry.clone();
+        kind.as_object_mut().map(|fields| fields.remove("values")).map(|_| kind)
+    };
+    let values = |entry: &Value| entry["values"].as_array().cloned().unwrap_or_default();
+    let negated = value["operator"].as_str().is_some_and(|operator| operator.starts_with("Not"));
+    let Some((own, beside)) = path.split_last().filter(|_| negated) else { return false };
+    let beside = beside.iter().try_fold(document, |value, step| match value {
+        Value::Array(values) => values.get(step.parse::<usize>().ok()?),
+        _ => value.get(step),
+    });
+    let entries = beside.and_then(Value::as_array).into_iter().flatten().enumerate();
+    let others = entries.filter(|(at, entry)| at.to_string() != *own && kind(entry) == kind(value));
+    let excluded: Vec<Value> = others.flat_map(|(_, entry)| values(entry)).collect();
+    !excluded.is_empty() && values(value).iter().all(|value| excluded.contains(value))
 }
 
 /// Every element and field below `spec`.
