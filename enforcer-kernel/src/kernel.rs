@@ -366,6 +366,10 @@ impl KernelOps for Kernel {
     }
 
     fn remove(&mut self, identity: &Identity) -> Result<(), OpError> {
+        // The kernel detaches a while after the last pin is gone. Until then the program finds no rules.
+        if let Some(head) = self.instances.get(&identity.name).and_then(|instance| instance.head().ok()).flatten() {
+            self.flip(identity, &Head { generation: head.generation, slot: head.slot, ..Head::EMPTY })?;
+        }
         self.begin_step();
         let directory = self.pins.directory(Kind::Hook, &identity.name);
         pins::remove_directory(&directory).map_err(OpError::io(format!("removing {}", directory.display())))?;

@@ -99,6 +99,25 @@ fn in_monitor_mode_the_operation_goes_through_and_is_counted() {
 }
 
 #[test]
+fn what_is_removed_decides_nothing_any_more() {
+    if !in_guest() {
+        return;
+    }
+    guarded_file();
+    let mut engine = fresh_engine();
+    let guarded = cluster("guard", &guard(&["/tmp/guarded"]));
+    let open = || std::fs::File::open("/tmp/guarded/file").map(drop).map_err(|error| error.raw_os_error());
+    for _ in 0..10 {
+        apply(&mut engine, std::slice::from_ref(&guarded), &snapshot(&[]));
+        assert_eq!(open(), Err(Some(1)));
+        // At once: the kernel takes its time to detach.
+        apply(&mut engine, &[], &snapshot(&[]));
+        assert_eq!(open(), Ok(()));
+    }
+    finish(engine);
+}
+
+#[test]
 fn what_was_counted_before_an_edit_is_not_lost() {
     if !in_guest() {
         return;
