@@ -366,9 +366,12 @@ impl KernelOps for Kernel {
     }
 
     fn remove(&mut self, identity: &Identity) -> Result<(), OpError> {
-        // The kernel detaches a while after the last pin is gone. Until then the program finds no rules.
-        if let Some(head) = self.instances.get(&identity.name).and_then(|instance| instance.head().ok()).flatten() {
-            self.flip(identity, &Head { generation: head.generation, slot: head.slot, ..Head::EMPTY })?;
+        // The kernel detaches a while after the last pin is gone. Until then the program finds no rules, and a next agent, if
+        // this one dies here, finds no policy's.
+        if let Some(head) = self.instances.get(&identity.name).and_then(|instance| instance.head().ok()).flatten()
+            && let Err(error) = self.flip(identity, &Head { slot: head.slot, ..Head::EMPTY })
+        {
+            tracing::warn!(hook = identity.name, %error, "a hook instance that is removed decides until it is detached");
         }
         self.begin_step();
         let directory = self.pins.directory(Kind::Hook, &identity.name);
