@@ -43,7 +43,7 @@ macro_rules! places {
 places! {
     /// An event found no room in the ring.
     EventLost = 0, "event_lost";
-    /// No working space was free on the CPU: the check was given up, and denied where a rule could.
+    /// No working space was free: the check was given up, and denied where a rule could.
     ScratchFull = 1, "scratch_full";
     /// A path changed while it was read, and was read again.
     PathRead = 2, "path_read_again";

@@ -16,7 +16,7 @@ pub mod shared_map {
     pub const SHARED: &str = "SHARED";
     /// Ring buffer.
     pub const EVENTS: &str = "EVENTS";
-    /// Per-CPU array: working spaces, each held by one run of a program at a time.
+    /// Array: working spaces, each held by one run of a program at a time. The object's size is that for one CPU.
     pub const SCRATCH: &str = "SCRATCH";
     /// Array of maps, two slots: whole paths of at most 63 bytes → id (`u64`).
     pub const BINARY_STR64: &str = "BINARY_STR64";

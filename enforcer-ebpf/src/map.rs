@@ -1,6 +1,6 @@
 //! The maps. Which of them are shared and which are a hook's own is in `stockade_enforcer_common::name`.
 
-use crate::scratch::{SPACES, Scratch, add};
+use crate::scratch::{SPACES_PER_CPU, Scratch, add};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_map_update_elem};
 use aya_ebpf::macros::btf_map;
@@ -36,7 +36,7 @@ pub(crate) static SHARED: Array<Shared, 1> = Array::new();
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<u8, 1048576> = RingBuf::new();
 #[btf_map]
-pub(crate) static SCRATCH: PerCpuArray<Scratch, SPACES> = PerCpuArray::new();
+pub(crate) static SCRATCH: Array<Scratch, { SPACES_PER_CPU as usize }> = Array::new();
 #[btf_map]
 pub(crate) static BINARY_STR64: ArrayOfMaps<HashMap<StrKey64, u64, 1>, 2> = ArrayOfMaps::new();
 #[btf_map]

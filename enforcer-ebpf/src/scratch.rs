@@ -1,15 +1,19 @@
-//! Working space: a pool on each CPU, each space held by one program run at a time.
+//! Working space: one pool, each space held by one program run at a time.
 //!
 //! A task may be preempted in the middle of a program, or interrupted, and another run a program on this CPU meanwhile. Whoever
 //! takes a space adds itself to its holders and looks whether it is alone; if not, it takes itself off again and tries the
 //! next. That needs no atomic operation that tells the old value, which 5.10 does not have: whoever comes in between sees two
 //! and goes on, so at worst a space stays free that could have been taken.
 //!
+//! A run begins with the spaces of its CPU, whose memory is near. Any number of tasks can be preempted in the middle on one CPU
+//! while others have none to do, so what is free elsewhere is taken when these are held.
+//!
 //! There is no sharing, and so nothing to check afterwards: an earlier form shared one space and compared an owner's mark at
 //! the end, and what a stale owner wrote before it compared spoilt the verdict of the next one.
 
 use crate::map::{SCRATCH, address, count, find};
 use crate::path::Walker;
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use core::ptr::read_volatile;
 use stockade_enforcer_common::counter::Place;
 use stockade_enforcer_common::decide::{Outcome, Work};
@@ -65,9 +69,11 @@ pub(crate) struct Scratch {
     pub(crate) args: [u8; ARGS],
 }
 
-/// Spaces of a CPU: as many runs of programs can be under way on it at once. One that finds none free judges nothing, and
-/// denies where a rule could ([`Place::ScratchFull`]).
-pub(crate) const SPACES: usize = 12;
+/// Spaces for each CPU: the loader makes as many for each that there is.
+pub(crate) const SPACES_PER_CPU: u32 = 12;
+/// Other CPUs' spaces that are tried. A run that finds none free judges nothing, and denies where a rule could
+/// ([`Place::ScratchFull`]).
+const ELSEWHERE: u32 = 64;
 
 /// A space that has been taken: its number, and where it is.
 #[derive(Clone, Copy)]
@@ -83,7 +89,7 @@ const NONE: u64 = u64::MAX;
 #[inline(always)]
 pub(crate) fn of(number: u64) -> *mut Scratch {
     let index = number as u32;
-    // SAFETY: this CPU's own row: a program stays on its CPU.
+    // SAFETY: the array's values are spaces.
     unsafe { find(address(&SCRATCH), (&raw const index).cast()) }
 }
 
@@ -102,7 +108,7 @@ pub(crate) fn take() -> Option<Space> {
 /// Gives a space back.
 #[inline(always)]
 pub(crate) fn give(space: Space) {
-    // SAFETY: the pointer is from `take`.
+    // SAFETY: the pointer is from `take`. What this run has written is there first: x86's locked addition orders it (ADR 4).
     unsafe { add(&raw mut (*space.scratch).holders, u64::MAX) }
 }
 
@@ -110,21 +116,40 @@ pub(crate) fn give(space: Space) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn take_space() -> u64 {
-    for number in 0..SPACES as u64 {
-        let scratch = of(number);
-        if scratch.is_null() {
-            break;
+    for step in 0..SPACES_PER_CPU {
+        // Asked for each time: a loop from a number that the verifier does not know to another has no end that it sees.
+        // SAFETY: no pointers.
+        let number = unsafe { bpf_get_smp_processor_id() } as u32 * SPACES_PER_CPU + step;
+        if hold(number) == Some(true) {
+            return u64::from(number);
         }
-        // SAFETY: this CPU's own row.
-        unsafe {
-            add(&raw mut (*scratch).holders, 1);
-            if read_volatile(&raw const (*scratch).holders) == 1 {
-                return number;
-            }
-            add(&raw mut (*scratch).holders, u64::MAX);
+    }
+    for number in 0..ELSEWHERE {
+        match hold(number) {
+            Some(true) => return u64::from(number),
+            Some(false) => {}
+            None => break,
         }
     }
     NONE
+}
+
+/// Whether a space could be taken; `None` if there is no space of this number.
+#[inline(always)]
+fn hold(number: u32) -> Option<bool> {
+    let scratch = of(u64::from(number));
+    if scratch.is_null() {
+        return None;
+    }
+    // SAFETY: a space; its holders are only ever added to.
+    unsafe {
+        add(&raw mut (*scratch).holders, 1);
+        if read_volatile(&raw const (*scratch).holders) == 1 {
+            return Some(true);
+        }
+        add(&raw mut (*scratch).holders, u64::MAX);
+    }
+    Some(false)
 }
 
 /// Adds, atomically. An atomic whose old value is used does not load on 5.10, and the compiler may make one of any.

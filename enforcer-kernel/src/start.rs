@@ -147,9 +147,11 @@ pub fn start(options: &Options) -> Result<Started, StartError> {
 
     let object = Object::parse(&options.object)?;
     let offsets = offsets::kernel(&btf).as_bytes().to_vec();
+    let cpus = possible_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok()).unwrap_or(1);
     let entries = |name: &str, pattern: u32| match name {
         shared_map::PROCESSES => options.processes,
         shared_map::EVENTS => options.ring_bytes,
+        shared_map::SCRATCH => pattern.saturating_mul(cpus),
         _ => pattern,
     };
     let shapes = shapes_digest(&object, entries);

@@ -111,9 +111,6 @@ pub(crate) fn run(vm: Vm) -> Result<()> {
     }
 }
 
-/// What does not pass yet; docs/development.md says why. `cargo xtask vm test` runs it all the same.
-const NOT_YET: &[&str] = &["contention_lets_nothing_through"];
-
 /// The kernel tests on all kernels, for `cargo xtask test`.
 pub(crate) fn test_on_all() -> Result<Vec<Verdict>> {
     let machine = Machine {
@@ -125,8 +122,7 @@ pub(crate) fn test_on_all() -> Result<Vec<Verdict>> {
         icount: false,
         timeout: Duration::from_secs(1800),
     };
-    let skipped = NOT_YET.iter().flat_map(|test| ["--skip".to_owned(), (*test).to_owned()]).collect::<Vec<_>>();
-    kernel_tests::run(&images(&[])?, &machine, &skipped)
+    kernel_tests::run(&images(&[])?, &machine, &[])
 }
 
 /// Boots one kernel with a program of this machine and files beside it (here, there), for `cargo xtask bench`.

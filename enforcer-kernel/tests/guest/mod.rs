@@ -330,6 +330,14 @@ impl Helper {
         None
     }
 
+    /// From now on it runs on the first CPU only.
+    pub fn pin_to_first_cpu(&self) {
+        let mut cpus = rustix::thread::CpuSet::new();
+        cpus.set(0);
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::thread::sched_setaffinity(Some(pid), &cpus).unwrap();
+    }
+
     /// How it ends.
     pub fn end(mut self) -> ExitStatus {
         self.child.wait().unwrap()
