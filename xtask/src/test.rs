@@ -138,7 +138,7 @@ fn e2e(target: &str) -> Result<Report> {
     cargo("build", &["--quiet", "--package", "stockade-operator", "--package", "stockade-cli"])?;
     cargo("test", &["--quiet", "--no-run", tests[0], tests[1], tests[2], tests[3]])?;
     let extent = if target == "node" { Extent::Cluster } else { Extent::Api };
-    let binaries = if extent == Extent::Cluster { Some(images::compile()?) } else { None };
+    let binaries = if extent == Extent::Cluster { Some(images::compile(images::Profile::Dev)?) } else { None };
     let scratch = Scratch::up(target, extent)?;
     if let Some(binaries) = binaries {
         demo::push_releases(scratch.rig(), &binaries)?;
