@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use stockade_enforcer_common::plan::{ArgPlan, MAX_ARGS, Plan, kind, plan_flag};
-use stockade_policy::ir::{self, Mode, Strength, ValidatedPolicy};
+use stockade_policy::ir::{self, Mode, PolicyId, Strength, ValidatedPolicy};
 
 use crate::instance::{Attach, Specification};
 use crate::legend::{Family, Rule, RuleArg};
@@ -50,6 +50,20 @@ pub struct Context {
     pub host_namespaces: BTreeMap<ir::Namespace, u32>,
     /// Every binary that any policy on the node lists.
     pub binaries: Binaries,
+    /// What the node has of the policies already; of one that is not named it has nothing.
+    pub standing: BTreeMap<PolicyId, Standing>,
+}
+
+/// What a node has of a policy already: who comes first where there is not room for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Standing {
+    /// This version is in force.
+    InForce,
+    /// Another version of it is.
+    Changed,
+    /// Nothing of it is.
+    #[default]
+    New,
 }
 
 /// The program and rows of one place.
@@ -82,26 +96,47 @@ pub enum TooLarge {
     Value(String),
 }
 
-/// Compiles what is at one place. A hook that does not fit is left out and named (by its position in `hooks`).
+/// Compiles what is at one place. A hook that does not fit is left out and named (by its position in `hooks`): never one that is in
+/// force for one that is new.
 pub fn compile(attach: &Attach, hooks: &[PlacedHook<'_>], context: &Context) -> (CompiledHook, Vec<(usize, TooLarge)>) {
+    let by_key = |at: &usize| hooks.get(*at).map(|hook| (hook.key.clone(), hook.hook.index));
+    let standing = |at: &usize| hooks.get(*at).and_then(|hook| context.standing.get(&hook.policy.id)).copied();
     let mut order: Vec<usize> = (0..hooks.len()).collect();
-    order.sort_by_key(|at| hooks.get(*at).map(|hook| (hook.key.clone(), hook.hook.index)));
-    let mut failures = Vec::new();
-    let mut taken: Vec<&PlacedHook<'_>> = Vec::new();
-    let mut args: BTreeSet<ArgKey> = BTreeSet::new();
-    let mut fields = fields::Fields::default();
-    for at in order {
-        let Some(hook) = hooks.get(at) else { continue };
-        match room(attach, hook, &mut args, &mut fields) {
-            Ok(()) => taken.push(hook),
-            Err(error) => failures.push((at, error)),
-        }
+    order.sort_by_key(by_key);
+    let mut taken = take(attach, hooks, &order);
+    if !taken.failures.is_empty() {
+        // Rows depend on the order only here, so that what is in force does not change them when everything fits.
+        order.sort_by_key(|at| standing(at).unwrap_or_default());
+        taken = take(attach, hooks, &order);
     }
+    let Taken { hooks: taken, args, mut fields, failures } = taken;
     let probe = crate::probe::class_of(attach).and_then(|class| {
         fields.take(1, attach).ok()?;
         Some(Probe { rule: fields.iter().last()?.first, class })
     });
     (build(attach, &taken, &args, &fields, probe, context), failures)
+}
+
+/// The hooks that have room, the room, and the hooks that have none.
+#[derive(Default)]
+struct Taken<'a, 'b> {
+    hooks: Vec<&'b PlacedHook<'a>>,
+    args: BTreeSet<ArgKey>,
+    fields: fields::Fields,
+    failures: Vec<(usize, TooLarge)>,
+}
+
+/// Takes room for hooks in this order.
+fn take<'a, 'b>(attach: &Attach, hooks: &'b [PlacedHook<'a>], order: &[usize]) -> Taken<'a, 'b> {
+    let mut taken = Taken::default();
+    for at in order {
+        let Some(hook) = hooks.get(*at) else { continue };
+        match room(attach, hook, &mut taken.args, &mut taken.fields) {
+            Ok(()) => taken.hooks.push(hook),
+            Err(error) => taken.failures.push((*at, error)),
+        }
+    }
+    taken
 }
 
 /// An argument plan, ordered.

@@ -11,7 +11,7 @@ use stockade_policy::NodeFacts;
 use stockade_policy::ir::{Namespace, PolicyId, Scope, ValidatedPolicy};
 
 use crate::cgroups;
-use crate::compile::Marks;
+use crate::compile::{Marks, Standing};
 use crate::counters::{self, CountedRule, Counters};
 use crate::event::{DecodeError, Event};
 use crate::execute::{self, Failure, Installed, State};
@@ -131,7 +131,7 @@ impl Engine {
         let also = self.tell_scopes_apart(&wanted, &old, snapshot, &mut report);
         loop {
             let list: Vec<&ValidatedPolicy> = wanted.values().copied().collect();
-            let planned = self.plan(&list, snapshot, &also);
+            let planned = self.plan(&list, snapshot, &also, &old);
             // What this node cannot do must not take out of force what it does.
             let impossible = older::refused(&planned.reports, &wanted, &old);
             let back = older::take_older(&mut wanted, &old, &impossible, &mut failed);
@@ -201,7 +201,7 @@ impl Engine {
             return both;
         }
         let list: Vec<&ValidatedPolicy> = old.values().collect();
-        let planned = self.plan(&list, snapshot, &both);
+        let planned = self.plan(&list, snapshot, &both, old);
         match execute::prepare(&mut self.started.kernel, &self.state, planned.desired.clone()) {
             Ok(prepared) => {
                 let mut step = ApplyReport::default();
@@ -213,8 +213,21 @@ impl Engine {
         both
     }
 
-    fn plan(&mut self, policies: &[&ValidatedPolicy], snapshot: &ScopeSnapshot, also: &[(String, Scope)]) -> Planned {
+    fn plan(
+        &mut self,
+        policies: &[&ValidatedPolicy],
+        snapshot: &ScopeSnapshot,
+        also: &[(String, Scope)],
+        old: &BTreeMap<PolicyId, ValidatedPolicy>,
+    ) -> Planned {
+        let standing = |policy: &ValidatedPolicy| match (old.get(&policy.id), self.adopted.get(&policy.id)) {
+            (Some(older), _) if older == policy => Standing::InForce,
+            (None, Some(generation)) if *generation == policy.generation => Standing::InForce,
+            (None, None) => Standing::New,
+            _ => Standing::Changed,
+        };
         let site = Site {
+            standing: policies.iter().map(|policy| (policy.id.clone(), standing(policy))).collect(),
             node: Node { facts: &self.facts, btf: &self.started.btf },
             base_digest: &self.started.kernel.base_digest,
             host_namespaces: &self.host_namespaces,

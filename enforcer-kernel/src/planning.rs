@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use stockade_enforcer_common::dimension::MARK_SLOTS;
 use stockade_policy::ir::{self, PolicyId, Scope, ValidatedPolicy};
 
-use crate::compile::{self, Binaries, Context, MarkSet, Marks, PlacedHook};
+use crate::compile::{self, Binaries, Context, MarkSet, Marks, PlacedHook, Standing};
 use crate::execute::{Desired, DesiredHook};
 use crate::instance::Attach;
 use crate::legend::{Legend, Memory};
@@ -40,6 +40,8 @@ pub(crate) struct Site<'a> {
     pub(crate) host_namespaces: &'a BTreeMap<ir::Namespace, u32>,
     /// Members besides those of the policies that classes are to tell apart.
     pub(crate) also: &'a [(String, Scope)],
+    /// What the node has of the policies already.
+    pub(crate) standing: BTreeMap<PolicyId, Standing>,
 }
 
 /// A policy with all its hooks placed.
@@ -65,8 +67,10 @@ pub(crate) fn plan(
             Err(report) => drop(planned.reports.insert(policy.id.clone(), report)),
         }
     }
-    taken.sort_by(|a, b| a.key.cmp(&b.key));
+    let standing = |policy: &PlacedPolicy<'_>| site.standing.get(&policy.policy.id).copied().unwrap_or_default();
+    taken.sort_by_key(|policy| (standing(policy), policy.key.clone()));
     take_marks(&mut taken, memory, &mut planned);
+    taken.sort_by(|a, b| a.key.cmp(&b.key));
     // What does not fit is left out, and then the rest is compiled as if it had never been there.
     while let Some(refused) = compile_all(&taken, snapshot, site, memory, &mut planned) {
         taken.retain(|policy| !refused.contains(&policy.policy.id));
@@ -209,6 +213,7 @@ fn compile_all(
         marks: planned.marks.clone(),
         host_namespaces: site.host_namespaces.clone(),
         binaries,
+        standing: site.standing.clone(),
     };
     let mut places: BTreeMap<Attach, Vec<PlacedHook<'_>>> = BTreeMap::new();
     for policy in taken {

@@ -443,4 +443,10 @@ fn what_does_not_fit_is_named_and_the_rest_stays() {
     assert_eq!(failures.len(), 3);
     assert!(failures[0].1.to_string().contains("1024"), "{}", failures[0].1);
     assert_eq!(compiled.legend.len(), MAX_RULES);
+    // The last by name are in force: none of them makes room for one that is not.
+    let last = many.iter().rev().take(700).map(|policy| (policy.id.clone(), Standing::InForce)).collect();
+    let context = Context { standing: last, ..Context::default() };
+    let (_, failures) = compile(&Attach::Lsm("x".into()), &hooks, &context);
+    assert_eq!(failures.len(), 3);
+    assert!(failures.iter().all(|(at, _)| !context.standing.contains_key(&many[*at].id)), "{failures:?}");
 }

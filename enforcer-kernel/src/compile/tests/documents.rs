@@ -218,6 +218,7 @@ fn agree(hooks: &[PlacedHook<'_>], policies: &[ValidatedPolicy], dice: &mut Dice
         marks: marks_of(policies).into_iter().zip(0..).collect(),
         host_namespaces: events[0].process.host_namespaces.clone(),
         binaries: Binaries::of(policies),
+        standing: BTreeMap::new(),
     };
     let (compiled, failures) = compile(&Attach::Lsm("x".into()), hooks, &context);
     if !failures.is_empty() {

@@ -258,6 +258,7 @@ fn agree(policies: &[ValidatedPolicy], scenes: &[Scene]) -> Result<(), TestCaseE
         marks: marks_of(policies).into_iter().zip((0..64).map(|at| if at % 2 == 0 { at } else { 127 - at })).collect(),
         host_namespaces: BTreeMap::from([(Namespace::Mnt, HOST_INODE), (Namespace::Net, HOST_INODE)]),
         binaries: Binaries::of(policies),
+        standing: BTreeMap::new(),
     };
     let hooks: Vec<PlacedHook<'_>> = policies
         .iter()
