@@ -126,23 +126,11 @@ impl Product {
     }
 }
 
-/// How the product's programs are compiled for nodes. `STOCKADE_PROFILE` asks for another of cargo's profiles.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Profile {
-    /// As users get them: what the demo shows.
-    Release,
-    /// As the other tests' programs, most of which is compiled already: ten minutes less before the nodes' tests can begin.
-    Dev,
-}
-
-/// The folder of the product's programs, compiled now.
-pub(crate) fn compile(profile: Profile) -> Result<PathBuf> {
+/// The folder of the product's programs, compiled now as users get them. `STOCKADE_PROFILE` asks for another of cargo's
+/// profiles.
+pub(crate) fn compile() -> Result<PathBuf> {
     crate::ebpf::build()?;
-    let usual = match profile {
-        Profile::Release => "release",
-        Profile::Dev => "dev",
-    };
-    let profile = std::env::var("STOCKADE_PROFILE").unwrap_or_else(|_| usual.to_owned());
+    let profile = std::env::var("STOCKADE_PROFILE").unwrap_or_else(|_| "release".to_owned());
     step("stockade-operator and stockade-enforcer", |_| {
         Run::new("cargo")
             .args(["build", "--quiet", "--profile", &profile])

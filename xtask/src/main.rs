@@ -1,6 +1,7 @@
 //! Builds, generates, boots, tests and measures Stockade on one machine.
 
 mod bench;
+mod built;
 mod cache;
 mod cleanup;
 mod cluster;
@@ -59,7 +60,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Ebpf => ebpf::build().map(|object| println!("{}", object.display())),
         Command::Gen => generate(),
         Command::Test(test) => return Ok(test::run(&test)),
-        Command::Tidy => tidy::run().and_then(|wrong| {
+        Command::Tidy => tidy::run(None).and_then(|wrong| {
             ensure!(wrong.is_empty(), "{} things are not tidy", wrong.len());
             println!("tidy");
             Ok(())

@@ -9,12 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::{
+    built::{self, Tests},
     cluster::{Extent, Scratch},
-    demo, ebpf, images,
+    demo, ebpf,
     process::{Run, tail},
     setup,
     step::{Progress, seconds},
@@ -23,8 +24,8 @@ use crate::{
     workspace,
 };
 
-/// Members that are not built for this machine or that need a rig.
-const NOT_HERE: &[&str] = &["stockade-enforcer-ebpf", "stockade-e2e"];
+/// Its integration tests need a rig; the rungs `api` and `node` run them.
+const E2E: &str = "stockade-e2e";
 /// Its integration tests need a kernel of their own; the rung `kernel` runs them.
 const KERNEL: &str = "stockade-enforcer-kernel";
 /// The rungs without being asked.
@@ -108,22 +109,21 @@ fn unit() -> Result<Report> {
         args.extend(["--", "-D", "warnings"]);
         cargo("clippy", &args)
     })?);
+    let tests = built::tests()?;
     all.add(check("tidy", || {
-        let wrong = tidy::run()?;
+        let wrong = tidy::run(Some(&built::programs()))?;
         if wrong.is_empty() { Ok(()) } else { bail!("{} things are not tidy", wrong.len()) }
     })?);
-    let mut args = vec!["--workspace"];
-    for member in NOT_HERE.iter().chain(&[KERNEL]) {
-        args.extend(["--exclude", member]);
-    }
-    all.add(or_failure("unit tests", cargo_test("unit", &args)));
-    all.add(or_failure("kernel engine", cargo_test("kernel-engine", &["--package", KERNEL, "--lib"])));
+    let here = tests.iter().filter(|tests| !tests.integration || ![E2E, KERNEL].contains(&tests.package.as_str()));
+    all.add(or_failure("unit tests", run_tests("unit", here.map(|tests| (Run::new(&tests.executable), tests)), &[])));
     Ok(all)
 }
 
 fn kernel() -> Result<Report> {
     let mut all = Report::default();
-    for verdict in vm::test_on_all()? {
+    let tests = built::tests()?;
+    let binaries: Vec<_> = tests.into_iter().filter(|tests| tests.integration && tests.package == KERNEL).collect();
+    for verdict in vm::test_on_all(&binaries)? {
         let Report { passed, failed, ignored } = verdict.report;
         let failed = failed.into_iter().map(|name| format!("{name} (kernel {})", verdict.kernel)).collect();
         all.add(or_failure(&format!("kernel {}", verdict.kernel), Ok(Report { passed, failed, ignored })));
@@ -134,19 +134,19 @@ fn kernel() -> Result<Report> {
 /// The black-box tests, in a rig that is brought up for them. They run the product's programs, so those are compiled first.
 fn e2e(target: &str) -> Result<Report> {
     setup::packages(&["build"])?;
-    let tests = ["--package", "stockade-e2e", "--test", target];
-    cargo("build", &["--quiet", "--package", "stockade-operator", "--package", "stockade-cli"])?;
-    cargo("test", &["--quiet", "--no-run", tests[0], tests[1], tests[2], tests[3]])?;
+    ebpf::build()?;
+    let tests = built::tests()?;
+    let tests = tests.iter().find(|tests| tests.package == E2E && tests.target == target);
+    let tests = tests.with_context(|| format!("{E2E} has no tests called {target}"))?;
     let extent = if target == "node" { Extent::Cluster } else { Extent::Api };
-    let binaries = if extent == Extent::Cluster { Some(images::compile(images::Profile::Dev)?) } else { None };
     let scratch = Scratch::up(target, extent)?;
-    if let Some(binaries) = binaries {
-        demo::push_releases(scratch.rig(), &binaries)?;
+    if extent == Extent::Cluster {
+        demo::push_releases(scratch.rig(), &built::programs())?;
     }
-    let cargo = scratch.rig().run("cargo").env("STOCKADE_BIN", workspace::target().join("debug"));
+    let run = scratch.rig().run(&tests.executable).env("STOCKADE_BIN", built::programs());
     // The node tests are one story; whoever waits for it, or reads it later, wants to see how far it is.
-    let shown = if extent == Extent::Cluster { &["--", "--nocapture"][..] } else { &[] };
-    let report = run_tests(target, cargo, &[&tests[..], shown].concat())?;
+    let shown = if extent == Extent::Cluster { &["--nocapture"][..] } else { &[] };
+    let report = run_tests(target, [(run, tests)], shown)?;
     if report.failed.is_empty() {
         scratch.finish()?;
     } else {
@@ -177,36 +177,40 @@ fn cargo(command: &str, args: &[&str]) -> Result<()> {
     Run::new("cargo").arg(command).args(args).current_dir(workspace::root()).log(log).timeout(LIMIT).run()
 }
 
-/// Runs `cargo test` and reads what the test binaries said.
-fn cargo_test(name: &str, args: &[&str]) -> Result<Report> {
-    run_tests(name, Run::new("cargo"), args)
-}
-
-/// The same with a cargo that somebody has prepared.
-fn run_tests(name: &str, cargo: Run, args: &[&str]) -> Result<Report> {
+/// Runs test binaries, each with what starts it, one after the other, and reads what they said.
+fn run_tests<'a>(name: &str, binaries: impl IntoIterator<Item = (Run, &'a Tests)>, args: &[&str]) -> Result<Report> {
     let progress = Progress::start(&format!("tests: {name}"));
     let log = workspace::rig().join("test").join(format!("{name}.log"));
     remove(&log)?;
-    let run = cargo.args(["test", "--no-fail-fast"]).args(args).env("RUST_BACKTRACE", "0");
-    let end = telling(&progress, &log, || run.current_dir(workspace::root()).log(&log).timeout(LIMIT).status());
-    let said = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
-    let mut report = vm::parse_tests(&said);
-    let end = match end {
-        Ok(end) if end.status.success() => None,
-        Ok(end) => Some(end.to_string()),
-        Err(error) => Some(format!("{error:#}")),
-    };
-    match end {
-        None => progress.done(&format!("{} passed", report.passed)),
-        Some(why) => {
-            drop(progress);
-            eprintln!("{}\n{why}; all of it is in {}", failures(&said), log.display());
+    let mut all = Report::default();
+    let mut wrong = Vec::new();
+    for (run, tests) in binaries {
+        let before = fs::metadata(&log).map_or(0, |log| log.len());
+        let run = run.args(args).current_dir(&tests.folder).env("RUST_BACKTRACE", "0").log(&log).timeout(LIMIT);
+        let end = telling(&progress, &log, || run.status());
+        let said = fs::read(&log).unwrap_or_default();
+        let said = String::from_utf8_lossy(said.get(usize::try_from(before)?..).unwrap_or_default()).into_owned();
+        let mut report = vm::parse_tests(&said);
+        let why = match end {
+            Ok(end) if end.status.success() => None,
+            Ok(end) => Some(end.to_string()),
+            Err(error) => Some(format!("{error:#}")),
+        };
+        if let Some(why) = why {
+            wrong.push(format!("{}\n{why}; all of it is in {}", failures(&said), log.display()));
             if report.failed.is_empty() {
-                report.failed.push(format!("{name}: cargo test"));
+                report.failed.push(format!("{name}: {} of {}", tests.target, tests.package));
             }
         }
+        all.add(report);
     }
-    Ok(report)
+    if wrong.is_empty() {
+        progress.done(&format!("{} passed", all.passed));
+    } else {
+        drop(progress);
+        wrong.iter().for_each(|wrong| eprintln!("{wrong}"));
+    }
+    Ok(all)
 }
 
 /// Does the work and says meanwhile which step its log is at: the node tests are one story of many minutes.

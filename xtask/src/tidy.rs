@@ -6,14 +6,15 @@ mod files;
 mod manifests;
 mod pins;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
 use crate::{process::Run, workspace};
 
-/// Checks everything, prints what is wrong and returns how much.
-pub(crate) fn run() -> Result<Vec<String>> {
+/// Checks everything, prints what is wrong and returns it. `compiled`: the folder of this checkout's programs, if they are
+/// compiled.
+pub(crate) fn run(compiled: Option<&Path>) -> Result<Vec<String>> {
     let root = workspace::root();
     let files = tracked()?;
     let mut wrong = Vec::new();
@@ -23,7 +24,7 @@ pub(crate) fn run() -> Result<Vec<String>> {
     wrong.extend(pins::check(&root)?);
     wrong.extend(files::check(&root, &files)?);
     wrong.extend(documents::check(&root, &files)?);
-    wrong.extend(generated()?);
+    wrong.extend(generated(compiled)?);
     for one in &wrong {
         eprintln!("tidy: {one}");
     }
@@ -44,9 +45,12 @@ fn metadata() -> Result<serde_json::Value> {
     Ok(serde_json::from_str(&text)?)
 }
 
-/// The generator compares by itself, without writing.
-fn generated() -> Result<Vec<String>> {
-    let run = Run::new("cargo").args(["run", "--quiet", "--package", "stockade-gen", "--", "--check"]);
+/// The generator compares by itself, without writing. `compiled`: where its program is, if it has just been compiled.
+fn generated(compiled: Option<&Path>) -> Result<Vec<String>> {
+    let run = match compiled {
+        Some(programs) => Run::new(programs.join("stockade-gen")).arg("--check"),
+        None => Run::new("cargo").args(["run", "--quiet", "--package", "stockade-gen", "--", "--check"]),
+    };
     let log = workspace::rig().join("tidy-gen.log");
     if log.exists() {
         std::fs::remove_file(&log)?;

@@ -22,7 +22,7 @@ pub(crate) use self::{
     libtest::{Report, parse as parse_tests},
 };
 use self::{initramfs::Archive, kernel::Image};
-use crate::{cache::Cache, process, setup, step::seconds, versions::Versions, workspace};
+use crate::{built::Tests, cache::Cache, ebpf, process, setup, step::seconds, versions::Versions, workspace};
 
 /// Where a guest finds the eBPF programs.
 const OBJECT: &str = "/stockade.bpf.o";
@@ -102,7 +102,8 @@ pub(crate) fn run(vm: Vm) -> Result<()> {
     let Vm { command, boot, files, program } = vm;
     match command {
         Some(Sub::Test(Test { boot, filters })) => {
-            let verdicts = kernel_tests::run(&images(&boot.kernel)?, &boot.machine(), &filters)?;
+            let verdicts =
+                kernel_tests::run(&images(&boot.kernel)?, &boot.machine(), &kernel_tests::build()?, &filters)?;
             let failed = verdicts.iter().filter(|verdict| !verdict.is_success()).count();
             ensure!(failed == 0, "{failed} of {} kernels failed", verdicts.len());
             Ok(())
@@ -111,8 +112,8 @@ pub(crate) fn run(vm: Vm) -> Result<()> {
     }
 }
 
-/// The kernel tests on all kernels, for `cargo xtask test`.
-pub(crate) fn test_on_all() -> Result<Vec<Verdict>> {
+/// The kernel tests, which are compiled, on all kernels, for `cargo xtask test`.
+pub(crate) fn test_on_all(tests: &[Tests]) -> Result<Vec<Verdict>> {
     let machine = Machine {
         cpus: 2,
         memory: 2048,
@@ -122,7 +123,9 @@ pub(crate) fn test_on_all() -> Result<Vec<Verdict>> {
         icount: false,
         timeout: Duration::from_secs(1800),
     };
-    kernel_tests::run(&images(&[])?, &machine, &[])
+    ebpf::build()?;
+    let binaries: Vec<PathBuf> = tests.iter().map(|tests| tests.executable.clone()).collect();
+    kernel_tests::run(&images(&[])?, &machine, &binaries, &[])
 }
 
 /// Boots one kernel with a program of this machine and files beside it (here, there), for `cargo xtask bench`.

@@ -112,7 +112,7 @@ pub(crate) fn run(args: &ClusterArgs) -> Result<()> {
         ClusterCommand::Kill { program } => open(run)?.kill(program),
         ClusterCommand::Images => {
             let rig = open(run)?;
-            demo::push_releases(&rig, &images::compile(images::Profile::Release)?)?;
+            demo::push_releases(&rig, &images::compile()?)?;
             println!("{0}/release-1.yaml and {0}/release-2.yaml", rig.dir().display());
             Ok(())
         }

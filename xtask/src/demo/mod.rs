@@ -30,7 +30,7 @@ pub(crate) fn run(demo: &Demo) -> Result<()> {
     setup::packages(setup::ALL)?;
     let show = compile()?;
     // Before the nodes are there: their emulators would take the processors that the compiler needs.
-    let binaries = images::compile(images::Profile::Release)?;
+    let binaries = images::compile()?;
     let scratch = Scratch::up("demo", Extent::Cluster)?;
     push_releases(scratch.rig(), &binaries)?;
     println!("set-up took {}", seconds(started.elapsed()));

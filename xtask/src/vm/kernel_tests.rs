@@ -77,15 +77,24 @@ impl Verdict {
     }
 }
 
-/// Builds the programs and the tests, boots the kernels and prints a line for each.
-pub(crate) fn run(images: &[Image], machine: &Machine, filters: &[String]) -> Result<Vec<Verdict>> {
+/// Builds the programs and the tests alone, for who changes them.
+pub(crate) fn build() -> Result<Vec<PathBuf>> {
     ebpf::build()?;
-    let binaries = step("kernel tests: build", |_| binaries())?;
+    step("kernel tests: build", |_| binaries())
+}
+
+/// Boots the kernels with the tests and prints a line for each.
+pub(crate) fn run(
+    images: &[Image],
+    machine: &Machine,
+    binaries: &[PathBuf],
+    filters: &[String],
+) -> Result<Vec<Verdict>> {
     if binaries.is_empty() {
         bail!("{PACKAGE} has no integration tests");
     }
     let verdicts = in_parallel(images, |image| {
-        let verdict = on(image, machine, &binaries, filters)?;
+        let verdict = on(image, machine, binaries, filters)?;
         println!("{}", verdict.line());
         Ok(verdict)
     })?;
