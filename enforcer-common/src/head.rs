@@ -76,13 +76,15 @@ pub struct Head {
     pub monitor: Words,
     /// Rules that deny when something they need cannot be read (`onFault: Deny`, enforcing).
     pub fault_deny: Words,
+    /// Rules of whose equal events one in a while is posted ([`crate::limit`]).
+    pub limited: Words,
     /// By class, for the first of them: the vector of the rules that apply to it.
     pub scope: [u32; NEAR_CLASSES],
     /// By dimension: the vector of a value that is in no row. Only read for dimensions in use.
     pub defaults: [u32; DIMENSIONS],
 }
 
-const _: () = assert!(size_of::<Head>() == 16 + 16 + 16 + 32 + 9 * 128 + 4 * NEAR_CLASSES + 4 * DIMENSIONS);
+const _: () = assert!(size_of::<Head>() == 16 + 16 + 16 + 32 + 10 * 128 + 4 * NEAR_CLASSES + 4 * DIMENSIONS);
 
 impl Head {
     /// A head without rules.
@@ -104,6 +106,7 @@ impl Head {
         post: [0; 16],
         monitor: [0; 16],
         fault_deny: [0; 16],
+        limited: [0; 16],
         scope: [0; NEAR_CLASSES],
         defaults: [0; DIMENSIONS],
     };
@@ -117,8 +120,16 @@ pub struct RuleRow {
     pub errno: u16,
     /// The signal, or 0. Every winning rule's is sent.
     pub signal: u8,
+    /// Whose events are counted together: [`crate::limit::scope`].
+    pub scope: u8,
+    /// Seconds from an event that was posted to the next equal one; 0: all are posted.
+    pub seconds: u32,
+    /// What its windows are known by, whatever its number is in this generation.
+    pub window: u64,
+    /// Bit *n*: events differ for it where argument *n* does: the arguments of its own hook, by their position in the plan.
+    pub args: u32,
     /// Zero.
-    pub reserved: [u8; 5],
+    pub reserved: u32,
 }
 
 /// RULE_COUNTS: what a rule did. Row `slot * MAX_RULES + rule`; counted across CPUs.
@@ -133,7 +144,9 @@ pub struct RuleCounts {
     pub would_deny: u64,
     /// It could not be judged because something could not be read.
     pub faults: u64,
+    /// Its event was left out because an equal one had been posted shortly before.
+    pub limited: u64,
 }
 
-const _: () = assert!(size_of::<RuleRow>() == 8);
-const _: () = assert!(size_of::<RuleCounts>() == 32);
+const _: () = assert!(size_of::<RuleRow>() == 24);
+const _: () = assert!(size_of::<RuleCounts>() == 40);

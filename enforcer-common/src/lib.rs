@@ -12,6 +12,7 @@ pub mod dimension;
 pub mod event;
 pub mod head;
 pub mod key;
+pub mod limit;
 pub mod name;
 pub mod offset;
 pub mod plan;

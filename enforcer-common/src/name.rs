@@ -62,11 +62,13 @@ pub mod hook_map {
     pub const RULES: &str = "RULES";
     /// Array of `RuleCounts`.
     pub const RULE_COUNTS: &str = "RULE_COUNTS";
+    /// LRU hash: `LimitKey` → boot time. One element where no rule of the instance is limited.
+    pub const LIMITS: &str = "LIMITS";
     /// Per-CPU array of `Counter`.
     pub const COUNTERS: &str = "COUNTERS";
 
     /// All of them.
-    pub const ALL: &[&str] = &[HEAD, NUM, STR64, STR256, LPM_STR, LPM_NET, VEC, RULES, RULE_COUNTS, COUNTERS];
+    pub const ALL: &[&str] = &[HEAD, NUM, STR64, STR256, LPM_STR, LPM_NET, VEC, RULES, RULE_COUNTS, LIMITS, COUNTERS];
 }
 
 /// Read-only globals.

@@ -89,6 +89,8 @@ pub mod plan_flag {
     pub const CAN_DENY: u32 = 1;
     /// The hook is part of an exec (`bprm_*`): a process that is in no container yet is judged by the cgroup it is in now.
     pub const EXEC: u32 = 2;
+    /// A rule's events are limited ([`crate::limit`]).
+    pub const LIMITS: u32 = 4;
 }
 
 /// PLAN: what the program of a hook instance does.

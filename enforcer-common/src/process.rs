@@ -158,6 +158,8 @@ pub struct Shared {
     pub marks: u32,
     /// Zero.
     pub reserved: u32,
+    /// Random: the key of digests that nobody else must be able to foresee ([`crate::limit::Digest`]).
+    pub secret: [u64; 2],
 }
 
 /// MARKS has rows of pids in the host's pid namespace.

@@ -122,7 +122,7 @@ unsafe fn store_word(to: *mut u64, word: u64) {
 
 /// A mask of the first `count` bytes of a word: none for a count below zero, all for one above eight.
 #[inline(always)]
-fn first_bytes(count: u64) -> u64 {
+pub(crate) fn first_bytes(count: u64) -> u64 {
     let bits = (count as i64) << 3;
     let some = opaque((0i64.wrapping_sub(bits) >> 63) as u64);
     let all = opaque(!((bits.wrapping_sub(64) >> 63) as u64));

@@ -4,6 +4,7 @@ use crate::argument::{Happening, Source};
 use crate::cgroup;
 use crate::emit;
 use crate::identity;
+use crate::limit::limit_event;
 use crate::map::{HEAD, RULE_COUNTS, address, count, find, find_inner};
 use crate::read;
 use crate::rodata::{plan, words};
@@ -73,7 +74,9 @@ fn judge_in<S: Source>(space: Space, head: &Head, mut happening: Happening<S>) -
     }
     if post {
         happening.complete();
-        emit::hook(space, slot, class, errno);
+        if plan!(flags) & plan_flag::LIMITS == 0 || limit_event(number, u64::from(slot)) != 0 {
+            emit::hook(space, slot, class, errno);
+        }
     }
     errno
 }
@@ -156,6 +159,14 @@ fn give_up(head: &Head, class: u32) -> u16 {
     errno
 }
 
+/// The counts of a rule of a slot; null if there are none.
+#[inline(always)]
+pub(crate) fn counts_of(slot: u32, rule: u32) -> *mut RuleCounts {
+    let row = (slot & 1) * MAX_RULES as u32 + rule;
+    // SAFETY: the array's values are counts.
+    unsafe { find(address(&RULE_COUNTS), (&raw const row).cast()) }
+}
+
 /// What rules do, in the kernel.
 struct Acts {
     slot: u32,
@@ -164,13 +175,12 @@ struct Acts {
 impl Effects for Acts {
     #[inline(always)]
     fn count(&mut self, rule: u32, tally: Tally) {
-        let row = (self.slot & 1) * MAX_RULES as u32 + rule;
-        // SAFETY: the array's values are counts; the kernel adds atomically.
+        let counts = counts_of(self.slot, rule);
+        if counts.is_null() {
+            return;
+        }
+        // SAFETY: a map's value; the kernel adds atomically.
         unsafe {
-            let counts: *mut RuleCounts = find(address(&RULE_COUNTS), (&raw const row).cast());
-            if counts.is_null() {
-                return;
-            }
             add(&raw mut (*counts).matched, tally.matched);
             add(&raw mut (*counts).denied, tally.denied);
             add(&raw mut (*counts).would_deny, tally.would_deny);

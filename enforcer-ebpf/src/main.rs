@@ -17,6 +17,7 @@ mod fexit;
 mod identity;
 mod judge;
 mod kprobe;
+mod limit;
 mod lsm;
 mod map;
 mod namespace;

@@ -1,7 +1,7 @@
 //! The maps. Which of them are shared and which are a hook's own is in `stockade_enforcer_common::name`.
 
 use crate::scratch::{SPACES_PER_CPU, Scratch, add};
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_map_update_elem};
 use aya_ebpf::macros::btf_map;
 use core::ffi::c_void;
@@ -9,6 +9,7 @@ use stockade_enforcer_common::bits::{MAX_RULES, Vector};
 use stockade_enforcer_common::counter::{Counter, PLACES, Place};
 use stockade_enforcer_common::head::{HEADS, Head, RuleCounts, RuleRow};
 use stockade_enforcer_common::key::{NumKey, StrKey64, StrKey256};
+use stockade_enforcer_common::limit::{LimitKey, WINDOWS};
 use stockade_enforcer_common::process::{BinaryRow, CgroupRow, MarkChange, MarkRow, ProcessRecord, Shared};
 
 /// `BPF_F_INNER_MAP`: inner arrays may differ in size.
@@ -62,6 +63,8 @@ pub(crate) static VEC: ArrayOfMaps<Array<Vector, 1, INNER>, 2> = ArrayOfMaps::ne
 pub(crate) static RULES: ArrayOfMaps<Array<RuleRow, 1, INNER>, 2> = ArrayOfMaps::new();
 #[btf_map]
 pub(crate) static RULE_COUNTS: Array<RuleCounts, { 2 * MAX_RULES }> = Array::new();
+#[btf_map]
+pub(crate) static LIMITS: LruHashMap<LimitKey, u64, { WINDOWS as usize }> = LruHashMap::new();
 #[btf_map]
 pub(crate) static COUNTERS: PerCpuArray<Counter, { PLACES as usize }> = PerCpuArray::new();
 

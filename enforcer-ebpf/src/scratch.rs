@@ -11,6 +11,7 @@
 //! There is no sharing, and so nothing to check afterwards: an earlier form shared one space and compared an owner's mark at
 //! the end, and what a stale owner wrote before it compared spoilt the verdict of the next one.
 
+use crate::limit::Limiting;
 use crate::map::{SCRATCH, address, count, find};
 use crate::path::Walker;
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
@@ -52,6 +53,8 @@ pub(crate) struct Scratch {
     pub(crate) reserved_too: u32,
     /// Rule words put down.
     pub(crate) words: u64,
+    /// Limits of what is reported.
+    pub(crate) limiting: Limiting,
     /// A socket.
     pub(crate) socket: SocketData,
     /// A path, built from its end.

@@ -204,8 +204,9 @@ fn build(
         Attach::Lsm(_) => hooks.first().map_or(0, |hook| hook.placed.parameters),
         _ => 0,
     };
+    let limits = if rules.iter().any(|rule| rule.limit.is_some()) { plan_flag::LIMITS } else { 0 };
     let mut plan = Plan {
-        flags: flags(attach, can_deny),
+        flags: flags(attach, can_deny) | limits,
         dimensions: head.used,
         result_index,
         // Rounded up, so that a few rules more are another generation and not another program.

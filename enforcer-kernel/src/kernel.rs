@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use stockade_enforcer_common::head::{HEAD_IN_FORCE, Head, head_of_slot};
 use stockade_enforcer_common::name::{hook_map, shared_map};
+use stockade_enforcer_common::plan::plan_flag;
 use stockade_enforcer_common::process::Shared;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -425,7 +426,10 @@ impl Kernel {
         identity: &Identity,
         specification: &Specification,
     ) -> Result<Instance, OpError> {
-        let maps = make_maps(&self.object, directory, hook_map::ALL, |_, entries| entries)?;
+        let limits = specification.plan.flags & plan_flag::LIMITS != 0;
+        // Windows are made room for in advance, so only where there are any.
+        let entries = |name: &str, pattern| if name == hook_map::LIMITS && !limits { 1 } else { pattern };
+        let maps = make_maps(&self.object, directory, hook_map::ALL, entries)?;
         let (template, target) = specification.attach.template();
         let plan = specification.numbered(identity);
         let globals = globals(&self.offsets, Some(plan.as_bytes()));

@@ -252,11 +252,21 @@ fn shared_maps(
     let names: Vec<_> = shared_map::ALL.iter().copied().filter(|name| object.map(name).is_some()).collect();
     let maps = make_maps(object, directory, &names, entries)?;
     if let Some(shared) = maps.get(shared_map::SHARED) {
-        let row = Shared { scope_epoch: 1, ..Shared::default() };
+        let secret = secret().map_err(OpError::io("reading /dev/urandom"))?;
+        let row = Shared { scope_epoch: 1, secret, ..Shared::default() };
         shared.set(&0_u32.to_ne_bytes(), row.as_bytes()).map_err(OpError::io("writing the shared row"))?;
         shared.pin(&directory.join(pins::READY)).map_err(OpError::io("finishing the shared maps"))?;
     }
     Ok(maps)
+}
+
+/// Made once for all programs, so that windows of limits outlive the agent.
+fn secret() -> io::Result<[u64; 2]> {
+    let (mut low, mut high) = ([0; 8], [0; 8]);
+    let mut random = File::open("/dev/urandom")?;
+    random.read_exact(&mut low)?;
+    random.read_exact(&mut high)?;
+    Ok([u64::from_ne_bytes(low), u64::from_ne_bytes(high)])
 }
 
 /// Loads and attaches the programs that track processes, then adds the processes that are older.

@@ -74,7 +74,7 @@ fn a_kprobe_sees_the_arguments_of_a_function() {
     assert_eq!(text(arg(&event, 1)), "/tmp/installed");
     assert!(matches!(arg(&event, 0), Value::Int(3..=9)), "{:?}", event.args);
     assert_eq!(event.record.errno, 0);
-    let RuleCounts { matched, denied, would_deny, faults } = counts(&mut engine);
+    let RuleCounts { matched, denied, would_deny, faults, .. } = counts(&mut engine);
     assert_eq!((matched, denied, would_deny, faults), (1, 0, 0, 0), "only what the filter names");
     // Gone with its policy, and so is the probe.
     apply(&mut engine, &[], &snapshot(&[]));

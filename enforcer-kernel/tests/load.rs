@@ -38,10 +38,12 @@ fn plans() -> Vec<(&'static str, &'static str, Plan)> {
         dimensions.iter().for_each(|dimension| insert(&mut set, *dimension));
         Plan { dimensions: set, ..plan }
     };
+    let limited = |plan: Plan| Plan { flags: plan.flags | plan_flag::LIMITS, ..plan };
     let file = plan(1, &[arg(0, kind::FILE, flag::NULLABLE)]);
     vec![
         ("a path's prefix", "file_open", small(&[SCOPE, argument(0, Facet::Prefix)], file)),
         ("a whole path", "file_open", small(&[SCOPE, argument(0, Facet::Whole)], file)),
+        ("a path's prefix, limited", "file_open", limited(small(&[SCOPE, argument(0, Facet::Prefix)], file))),
         ("a path's postfix", "file_open", small(&[SCOPE, argument(0, Facet::Postfix)], file)),
         ("a pid", "file_open", small(&[SCOPE, PID_HOST], plan(1, &[]))),
         ("a binary", "file_open", small(&[SCOPE, BINARY_EXACT], plan(1, &[]))),
@@ -51,9 +53,9 @@ fn plans() -> Vec<(&'static str, &'static str, Plan)> {
         ("a path", "path_mkdir", plan(3, &[arg(0, kind::PATH, 0)])),
         ("a program to execute", "bprm_check_security", plan(1, &[arg(0, kind::BINPRM, 0)])),
         (
-            "a socket, an address, a number",
+            "a socket, an address, a number, limited",
             "socket_connect",
-            plan(3, &[arg(0, kind::SOCK, flag::SOCKET), arg(1, kind::SOCKADDR, 0), arg(2, kind::INT, 0)]),
+            limited(plan(3, &[arg(0, kind::SOCK, flag::SOCKET), arg(1, kind::SOCKADDR, 0), arg(2, kind::INT, 0)])),
         ),
         ("a string", "kernel_module_request", plan(1, &[arg(0, kind::STRING, 0)])),
     ]
@@ -82,7 +84,7 @@ fn every_program_passes_the_verifier_far_from_its_limit() {
         cases.push((format!("lsm/{hook} ({name})"), program::LSM_HOOK, lsm(hook), plan));
     }
     for (name, _, plan) in plans() {
-        let plan = Plan { flags: 0, result_index: 0, ..plan };
+        let plan = Plan { flags: plan.flags & plan_flag::LIMITS, result_index: 0, ..plan };
         cases.push((format!("kprobe ({name})"), program::KPROBE_HOOK, Target::Kprobe, plan));
     }
     for (name, target) in

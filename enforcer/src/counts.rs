@@ -38,6 +38,7 @@ impl Totals {
                 denied: total.denied + grown(now.denied, before.denied),
                 would_deny: total.would_deny + grown(now.would_deny, before.would_deny),
                 faults: total.faults + grown(now.faults, before.faults),
+                limited: total.limited + grown(now.limited, before.limited),
             };
         }
         self.counts.errors = counters.places.iter().map(|(place, count)| ((*place).to_owned(), *count)).collect();
@@ -93,7 +94,7 @@ mod tests {
             args: Vec::new(),
             returned: None,
         };
-        let counts = RuleCounts { denied, ..RuleCounts::default() };
+        let counts = RuleCounts { denied, limited: 2 * denied, ..RuleCounts::default() };
         Counters { rules: vec![CountedRule { rule, generation, counts }], ..Counters::default() }
     }
 
@@ -102,7 +103,8 @@ mod tests {
         let mut totals = Totals::default();
         for (generation, denied, total) in [(1, 3, 3), (1, 5, 5), (2, 1, 6), (2, 1, 6), (2, 4, 9)] {
             totals.add(&counted(generation, denied));
-            assert_eq!(totals.counts().verdicts.values().next().unwrap().denied, total);
+            let verdicts = totals.counts().verdicts.values().next().unwrap();
+            assert_eq!((verdicts.denied, verdicts.limited), (total, 2 * total));
         }
         totals.forget_all_but(&[]);
         assert!(totals.counts().verdicts.is_empty() && totals.last.is_empty());

@@ -55,6 +55,8 @@ pub struct Verdicts {
     pub would_deny: u64,
     /// Checks that could not be made.
     pub faults: u64,
+    /// Events that a `rateLimit` kept back.
+    pub limited: u64,
 }
 
 /// The kernel engine.

@@ -24,7 +24,7 @@ pub struct PolicyLabels {
     pub policy_namespace: String,
     /// Its name.
     pub policy: String,
-    /// `denied`, `would_deny`, `matched`, `fault`.
+    /// `denied`, `would_deny`, `matched`, `fault`; `limited` counts events that a `rateLimit` kept back.
     pub verdict: String,
 }
 
@@ -158,6 +158,7 @@ impl Metrics {
                 ("denied", verdicts.denied),
                 ("would_deny", verdicts.would_deny),
                 ("fault", verdicts.faults),
+                ("limited", verdicts.limited),
             ] {
                 let labels = PolicyLabels {
                     kind: node_state::kind_of(policy).into(),

@@ -45,6 +45,7 @@ pub const RUNS: &[Feature] = &[
     Feature::Action("Override"),
     Feature::Field("lists"),
     Feature::Field("return"),
+    Feature::Field("rateLimit"),
 ];
 
 /// Something that the language has.

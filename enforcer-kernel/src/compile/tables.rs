@@ -8,14 +8,15 @@ use stockade_enforcer_common::head::{
     CLASS_UNKNOWN_POD, DIRECT_CLASSES, Head, NEEDS_MARKS, NEEDS_NAMESPACES, NEEDS_PROCESS, RuleRow,
 };
 use stockade_enforcer_common::key::{MAX_TEXT, NumKey};
+use stockade_enforcer_common::limit::scope;
 use stockade_enforcer_common::name::hook_map;
-use stockade_policy::ir::{ArgTest, Hook};
+use stockade_policy::ir::{ArgTest, Hook, RateLimit, RateScope};
 use zerocopy::IntoBytes;
 
 use super::dimensions::{Binaries, chunk_mask};
 use super::fields::{Fields, set};
 use super::nested::{self, Value};
-use super::tests_of::{CompiledRule, Test};
+use super::tests_of::{CompiledRule, Limit, Test};
 use super::{Context, TooLarge};
 use crate::rows::Table;
 use crate::scope::{Members, applies};
@@ -305,20 +306,29 @@ fn chunks(
 fn actions(rules: &[CompiledRule], head: &mut Head, tables: &mut BTreeMap<&'static str, Table>) {
     let mut rows: BTreeMap<u32, RuleRow> = BTreeMap::new();
     for rule in rules {
-        let CompiledRule { number, deny, signal, post, monitor, fault_deny, .. } = rule;
+        let CompiledRule { number, deny, signal, post, monitor, fault_deny, limit, .. } = rule;
         let bits = [
             (&mut head.deny, deny.is_some()),
             (&mut head.signal, signal.is_some()),
             (&mut head.post, *post),
             (&mut head.monitor, *monitor),
             (&mut head.fault_deny, *fault_deny),
+            (&mut head.limited, limit.is_some()),
         ];
         for (words, is) in bits {
             if is {
                 set(words, *number);
             }
         }
-        let row = RuleRow { errno: deny.unwrap_or(0), signal: signal.unwrap_or(0), ..RuleRow::default() };
+        let mut row = RuleRow { errno: deny.unwrap_or(0), signal: signal.unwrap_or(0), ..RuleRow::default() };
+        if let Some(Limit { limit: RateLimit { seconds, scope }, window, args }) = *limit {
+            let scope = match scope {
+                RateScope::Thread => scope::THREAD,
+                RateScope::Process => scope::PROCESS,
+                RateScope::Global => scope::GLOBAL,
+            };
+            row = RuleRow { scope, seconds, window, args, ..row };
+        }
         rows.insert(*number, row);
     }
     // An array: every element up to the last has a row.

@@ -2,6 +2,7 @@
 //! plain reading of the selectors.
 
 mod documents;
+mod limits;
 mod model;
 
 use std::collections::BTreeMap;

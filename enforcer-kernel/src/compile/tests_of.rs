@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sha2::{Digest, Sha256};
 use stockade_enforcer_common::dimension::{self, Facet, MARK_SLOTS, NamespaceKind};
+use stockade_enforcer_common::plan::kind;
 use stockade_policy::ir::{
-    self, ArgTest, BinaryFilter, Cidr, Namespace, PidFilter, PortRange, Selector, Strength, StringCompare,
+    self, ArgTest, BinaryFilter, Cidr, Namespace, PidFilter, PortRange, RateLimit, Selector, Strength, StringCompare,
     ValidatedPolicy,
 };
 
@@ -54,8 +56,33 @@ pub(super) struct CompiledRule {
     pub(super) post: bool,
     pub(super) monitor: bool,
     pub(super) fault_deny: bool,
+    /// Of its equal events, one in a while is posted.
+    pub(super) limit: Option<Limit>,
     /// It is that of the agent's own probes.
     pub(super) probe: bool,
+}
+
+/// How a rule's events are limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limit {
+    pub(super) limit: RateLimit,
+    /// What its windows are known by.
+    pub(super) window: u64,
+    /// Positions of the arguments that its events have: bits.
+    pub(super) args: u32,
+}
+
+impl Limit {
+    /// The windows of a selector stay what they are while others' rules come and go, and nobody else's are taken for them:
+    /// not those of another selector, of another place of the hook, or of a namesake that was there before.
+    fn of(limit: RateLimit, hook: &PlacedHook<'_>, selector: u32, positions: &[u32]) -> Self {
+        let PlacedHook { policy, key, hook: document, placed } = hook;
+        let whose = format!("{key}\n{}\n{:?}\n{}\n{selector}", policy.uid, document.point, document.index);
+        let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = Sha256::digest(whose).into();
+        let read = placed.args.iter().zip(positions).filter(|(arg, _)| arg.kind != kind::NONE);
+        let args = read.fold(0, |args, (_, position)| args | 1 << position);
+        Self { limit, window: u64::from_le_bytes([a, b, c, d, e, f, g, h]), args }
+    }
 }
 
 /// What a mark stands for: a distinct set whose members' descendants count too.
@@ -120,6 +147,7 @@ pub(super) fn rules(hook: &PlacedHook<'_>, positions: &[u32], field: Field, cont
     let rule = |(selector, at): (&Selector, u32)| {
         let actions = actions(selector.actions, hook.placed.part);
         let deny = actions.deny.filter(|_| hook.placed.strength == Strength::Deny);
+        let limit = selector.posting.limit.filter(|_| actions.post);
         CompiledRule {
             number: field.first + at,
             selector: at,
@@ -130,6 +158,7 @@ pub(super) fn rules(hook: &PlacedHook<'_>, positions: &[u32], field: Field, cont
             post: actions.post,
             monitor: !enforcing,
             fault_deny: enforcing && deny.is_some() && hook.policy.on_fault == ir::OnFault::Deny,
+            limit: limit.map(|limit| Limit::of(limit, hook, at, positions)),
             probe: false,
         }
     };
@@ -158,6 +187,7 @@ pub(super) fn probe(number: u32, class: u32, can_deny: bool) -> CompiledRule {
         post: true,
         monitor: false,
         fault_deny: false,
+        limit: None,
         probe: true,
     }
 }

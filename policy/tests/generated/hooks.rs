@@ -291,10 +291,8 @@ impl Author {
 
     fn post(&mut self, place: &Place) -> Value {
         let mut post = json!({"action": "Post"});
-        if self.reach == Reach::Runs {
-            return post;
-        }
-        if self.dice.one_in(2) {
+        let limits = self.reach == Reach::Whole || Feature::Field("rateLimit").runs();
+        if limits && self.dice.one_in(2) {
             let times: &[&str] = match self.dice.roll(3) {
                 0 => &["60", "60s", "1m"],
                 1 => &["3600", "60m", "1h"],
@@ -306,6 +304,9 @@ impl Author {
             } else if self.style.one_in(2) {
                 post["rateLimitScope"] = json!("thread");
             }
+        }
+        if self.reach == Reach::Runs {
+            return post;
         }
         if place.family != "usdts" && self.dice.one_in(3) {
             post["kernelStackTrace"] = json!(true);

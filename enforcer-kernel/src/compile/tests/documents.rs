@@ -231,9 +231,12 @@ fn agree(hooks: &[PlacedHook<'_>], policies: &[ValidatedPolicy], dice: &mut Dice
         let hook = hooks.iter().find(of).unwrap();
         let plain = Actions { post: true, ..Actions::default() };
         let actions = hook.hook.selectors.get(rule.selector as usize).map_or(plain, |selector| selector.actions);
-        let said = (actions.deny.unwrap_or(0), actions.signal.unwrap_or(0));
-        if (row.errno, row.signal) != said {
-            return Err(format!("{row:?} is not {actions:?}"));
+        let posting = hook.hook.selectors.get(rule.selector as usize).map(|selector| selector.posting);
+        let limit = posting.and_then(|posting| posting.limit).filter(|_| actions.post);
+        let limit = limit.map_or((0, 0), |limit| (limit.seconds, limit.scope as u8));
+        let said = (actions.deny.unwrap_or(0), actions.signal.unwrap_or(0), limit);
+        if (row.errno, row.signal, (row.seconds, row.scope)) != said {
+            return Err(format!("{row:?} is not {actions:?}, {limit:?}"));
         }
     }
     let vectors = tables[hook_map::VEC].values().map(|bytes| Vector::read_from_bytes(bytes).unwrap()).collect();
