@@ -106,7 +106,7 @@ fn contention_lets_nothing_through_and_refuses_nothing_else() {
     while restarted < restarts {
         if restarted + 1 == restarts {
             // As a scheduler may while others wait: all of them can be in the middle of a program on one processor.
-            inside.iter().chain(&beside).for_each(|hammer| hammer.pin_to_first_cpu());
+            inside.iter().chain(&beside).for_each(Helper::pin_to_first_cpu);
         }
         let mut agent = Helper::start("agent", None, &[("STOCKADE_AGENT", edit.to_string())]);
         agent.line("started");
