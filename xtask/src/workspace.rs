@@ -1,6 +1,12 @@
 //! Where things are in this checkout.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
 
 /// The checkout's folder.
 pub(crate) fn root() -> PathBuf {
@@ -23,4 +29,26 @@ pub(crate) fn rig() -> PathBuf {
 /// The eBPF programs, as `cargo xtask ebpf` leaves them.
 pub(crate) fn ebpf_object() -> PathBuf {
     std::env::var_os("STOCKADE_EBPF_OBJECT").map_or_else(|| target().join("ebpf/stockade.bpf.o"), PathBuf::from)
+}
+
+/// This program's file. Compiling the workspace replaces it: the kernel calls the file that runs deleted then, and what has its
+/// name is the same program.
+pub(crate) fn this_program() -> Result<PathBuf> {
+    std::env::current_exe().map(|path| without_mark(&path)).context("where is this program?")
+}
+
+fn without_mark(path: &Path) -> PathBuf {
+    let bytes = path.as_os_str().as_bytes();
+    OsStr::from_bytes(bytes.strip_suffix(b" (deleted)").unwrap_or(bytes)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_was_replaced_has_its_name() {
+        assert_eq!(without_mark(Path::new("/x/xtask (deleted)")), Path::new("/x/xtask"));
+        assert_eq!(without_mark(Path::new("/x/xtask")), Path::new("/x/xtask"));
+    }
 }

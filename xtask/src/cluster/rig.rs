@@ -223,7 +223,7 @@ impl Rig {
 
 /// Makes a program that is `cargo xtask cluster` for this rig.
 fn write_rig(dir: &Path, program: &Path) -> Result<()> {
-    let xtask = std::env::current_exe().context("where is this program?")?;
+    let xtask = workspace::this_program()?;
     let run = dir.file_name().context("a rig without a name")?.to_string_lossy();
     fs::write(program, format!("#!/bin/sh\nexec '{}' cluster --run '{run}' \"$@\"\n", xtask.display()))?;
     fs::set_permissions(program, fs::Permissions::from_mode(0o755))?;
