@@ -148,7 +148,7 @@ fn with_libraries(program: &Path, files: &Path) -> Result<()> {
     let name = program.file_name().context("a program without a name")?;
     clear(files)?;
     // Nobody debugs in a container that has no shell; pulling debug information would take longer than starting.
-    Run::new("strip").arg("--strip-debug").arg("-o").arg(files.join(name)).arg(program).run()?;
+    Run::new("strip").arg("-o").arg(files.join(name)).arg(program).run()?;
     for library in libraries(program)? {
         let target = files.join(library.strip_prefix("/")?);
         fs::create_dir_all(target.parent().context("a library without a folder")?)?;
