@@ -19,7 +19,7 @@ fn hammer() {
 /// At least so many calls in all, edits and agents killed; `STOCKADE_STRESS_CALLS`, `…_EDITS` and `…_RESTARTS` ask for
 /// other numbers. Calls go on until the last agent is killed.
 const CALLS: u64 = 40_000;
-const EDITS: u64 = 8;
+const EDITS: u64 = 4;
 const RESTARTS: u64 = 2;
 /// Tasks for each CPU.
 const TASKS: u64 = 8;
