@@ -9,12 +9,12 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{process::Run, step::Progress, workspace};
+use crate::{ebpf, process::Run, step::Progress, workspace};
 
 /// It is built for another machine.
-const NOT_HERE: &str = "stockade-enforcer-ebpf";
+pub(crate) const NOT_HERE: &str = "stockade-enforcer-ebpf";
 /// After this long without an end something hangs.
-const LIMIT: Duration = Duration::from_secs(45 * 60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(45 * 60);
 
 /// A test binary.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,10 +33,21 @@ pub(crate) struct Tests {
 
 /// Compiles everything and returns the tests, by package and target. The programs are in [`programs`].
 pub(crate) fn tests() -> Result<Vec<Tests>> {
-    let progress = Progress::start("programs and tests");
+    compile("programs and tests", &["--workspace", "--all-targets", "--exclude", NOT_HERE])
+}
+
+/// Compiles the tests of one package alone, for who changes it, and returns them by target.
+pub(crate) fn tests_of(package: &str) -> Result<Vec<Tests>> {
+    compile(&format!("tests of {package}"), &["--package", package, "--tests"])
+}
+
+/// The eBPF programs come first, because the agent embeds them.
+fn compile(title: &str, what: &[&str]) -> Result<Vec<Tests>> {
+    ebpf::build()?;
+    let progress = Progress::start(title);
     let messages = Run::new("cargo")
-        .args(["build", "--quiet", "--workspace", "--all-targets", "--exclude", NOT_HERE])
-        .arg("--message-format=json-render-diagnostics")
+        .args(["build", "--quiet", "--message-format=json-render-diagnostics"])
+        .args(what)
         .current_dir(workspace::root())
         .log(workspace::rig().join("test/build.log"))
         .timeout(LIMIT)
@@ -84,7 +95,7 @@ fn package(id: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests_of_parse {
+mod tests {
     use super::*;
 
     #[test]

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::{
-    built::{self, Tests},
+    built::{self, LIMIT, NOT_HERE, Tests},
     cluster::{Extent, Scratch},
     demo, ebpf,
     process::{Run, tail},
@@ -26,12 +26,8 @@ use crate::{
 
 /// Its integration tests need a rig; the rungs `api` and `node` run them.
 const E2E: &str = "stockade-e2e";
-/// Its integration tests need a kernel of their own; the rung `kernel` runs them.
-const KERNEL: &str = "stockade-enforcer-kernel";
 /// The rungs without being asked.
 const DEFAULT: &[Rung] = &[Rung::Unit, Rung::Kernel, Rung::Api, Rung::Node];
-/// After this long without an end something hangs.
-const LIMIT: Duration = Duration::from_secs(45 * 60);
 
 /// Run all tests, cheapest first; the last line says how many passed and failed.
 #[derive(Debug, Args)]
@@ -104,8 +100,7 @@ fn unit() -> Result<Report> {
     all.add(check("eBPF programs", || ebpf::build().map(drop))?);
     all.add(check("formatting", || cargo("fmt", &["--all", "--check", "--", "--color", "never"]))?);
     all.add(check("lints", || {
-        let mut args =
-            vec!["--quiet", "--workspace", "--all-targets", "--keep-going", "--exclude", "stockade-enforcer-ebpf"];
+        let mut args = vec!["--quiet", "--workspace", "--all-targets", "--keep-going", "--exclude", NOT_HERE];
         args.extend(["--", "-D", "warnings"]);
         cargo("clippy", &args)
     })?);
@@ -114,16 +109,15 @@ fn unit() -> Result<Report> {
         let wrong = tidy::run(Some(&built::programs()))?;
         if wrong.is_empty() { Ok(()) } else { bail!("{} things are not tidy", wrong.len()) }
     })?);
-    let here = tests.iter().filter(|tests| !tests.integration || ![E2E, KERNEL].contains(&tests.package.as_str()));
+    let here =
+        tests.iter().filter(|tests| !tests.integration || ![E2E, vm::KERNEL_TESTS].contains(&tests.package.as_str()));
     all.add(or_failure("unit tests", run_tests("unit", here.map(|tests| (Run::new(&tests.executable), tests)), &[])));
     Ok(all)
 }
 
 fn kernel() -> Result<Report> {
     let mut all = Report::default();
-    let tests = built::tests()?;
-    let binaries: Vec<_> = tests.into_iter().filter(|tests| tests.integration && tests.package == KERNEL).collect();
-    for verdict in vm::test_on_all(&binaries)? {
+    for verdict in vm::test_on_all(&built::tests()?)? {
         let Report { passed, failed, ignored } = verdict.report;
         let failed = failed.into_iter().map(|name| format!("{name} (kernel {})", verdict.kernel)).collect();
         all.add(or_failure(&format!("kernel {}", verdict.kernel), Ok(Report { passed, failed, ignored })));
@@ -134,7 +128,6 @@ fn kernel() -> Result<Report> {
 /// The black-box tests, in a rig that is brought up for them. They run the product's programs, so those are compiled first.
 fn e2e(target: &str) -> Result<Report> {
     setup::packages(&["build"])?;
-    ebpf::build()?;
     let tests = built::tests()?;
     let tests = tests.iter().find(|tests| tests.package == E2E && tests.target == target);
     let tests = tests.with_context(|| format!("{E2E} has no tests called {target}"))?;

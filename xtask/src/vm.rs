@@ -18,11 +18,18 @@ use clap::{Args, Subcommand};
 
 pub(crate) use self::{
     boot::{Machine, Outcome},
-    kernel_tests::Verdict,
+    kernel_tests::{PACKAGE as KERNEL_TESTS, Verdict},
     libtest::{Report, parse as parse_tests},
 };
 use self::{initramfs::Archive, kernel::Image};
-use crate::{built::Tests, cache::Cache, ebpf, process, setup, step::seconds, versions::Versions, workspace};
+use crate::{
+    built::{self, Tests},
+    cache::Cache,
+    process, setup,
+    step::seconds,
+    versions::Versions,
+    workspace,
+};
 
 /// Where a guest finds the eBPF programs.
 const OBJECT: &str = "/stockade.bpf.o";
@@ -102,8 +109,8 @@ pub(crate) fn run(vm: Vm) -> Result<()> {
     let Vm { command, boot, files, program } = vm;
     match command {
         Some(Sub::Test(Test { boot, filters })) => {
-            let verdicts =
-                kernel_tests::run(&images(&boot.kernel)?, &boot.machine(), &kernel_tests::build()?, &filters)?;
+            let tests = built::tests_of(kernel_tests::PACKAGE)?;
+            let verdicts = kernel_tests::run(&images(&boot.kernel)?, &boot.machine(), &tests, &filters)?;
             let failed = verdicts.iter().filter(|verdict| !verdict.is_success()).count();
             ensure!(failed == 0, "{failed} of {} kernels failed", verdicts.len());
             Ok(())
@@ -123,9 +130,7 @@ pub(crate) fn test_on_all(tests: &[Tests]) -> Result<Vec<Verdict>> {
         icount: false,
         timeout: Duration::from_secs(1800),
     };
-    ebpf::build()?;
-    let binaries: Vec<PathBuf> = tests.iter().map(|tests| tests.executable.clone()).collect();
-    kernel_tests::run(&images(&[])?, &machine, &binaries, &[])
+    kernel_tests::run(&images(&[])?, &machine, tests, &[])
 }
 
 /// Boots one kernel with a program of this machine and files beside it (here, there), for `cargo xtask bench`.

@@ -1,11 +1,6 @@
 //! The kernel tests: the integration tests of enforcer-kernel, all in one boot of each kernel.
 
-use std::{
-    fs,
-    io::Write as _,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, io::Write as _, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
 
@@ -18,14 +13,10 @@ use super::{
     libtest::{self, Report},
     quote, run_folder,
 };
-use crate::{
-    ebpf,
-    process::Run,
-    step::{seconds, step},
-    workspace,
-};
+use crate::{built::Tests, step::seconds};
 
-const PACKAGE: &str = "stockade-enforcer-kernel";
+/// The package whose integration tests they are: they need a kernel of their own.
+pub(crate) const PACKAGE: &str = "stockade-enforcer-kernel";
 /// What the tests of one boot have written.
 const LOG: &str = "output.log";
 
@@ -77,31 +68,22 @@ impl Verdict {
     }
 }
 
-/// Builds the programs and the tests alone, for who changes them.
-pub(crate) fn build() -> Result<Vec<PathBuf>> {
-    ebpf::build()?;
-    step("kernel tests: build", |_| binaries())
-}
-
-/// Boots the kernels with the tests and prints a line for each.
-pub(crate) fn run(
-    images: &[Image],
-    machine: &Machine,
-    binaries: &[PathBuf],
-    filters: &[String],
-) -> Result<Vec<Verdict>> {
+/// Boots the kernels with those of `tests` that are kernel tests and prints a line for each.
+pub(crate) fn run(images: &[Image], machine: &Machine, tests: &[Tests], filters: &[String]) -> Result<Vec<Verdict>> {
+    let ours = tests.iter().filter(|tests| tests.integration && tests.package == PACKAGE);
+    let binaries: Vec<&Path> = ours.map(|tests| tests.executable.as_path()).collect();
     if binaries.is_empty() {
         bail!("{PACKAGE} has no integration tests");
     }
     let verdicts = in_parallel(images, |image| {
-        let verdict = on(image, machine, binaries, filters)?;
+        let verdict = on(image, machine, &binaries, filters)?;
         println!("{}", verdict.line());
         Ok(verdict)
     })?;
     Ok(verdicts)
 }
 
-fn on(image: &Image, machine: &Machine, binaries: &[PathBuf], filters: &[String]) -> Result<Verdict> {
+fn on(image: &Image, machine: &Machine, binaries: &[&Path], filters: &[String]) -> Result<Verdict> {
     let mut archive = archive()?;
     let mut script = environment(&machine.variables);
     script.push_str("failed=0\n");
@@ -130,24 +112,4 @@ fn on(image: &Image, machine: &Machine, binaries: &[PathBuf], filters: &[String]
         return Err(error).context("cannot write the output of a guest");
     }
     Ok(Verdict::new(image, outcome))
-}
-
-/// Builds the integration tests and returns where cargo put them.
-fn binaries() -> Result<Vec<PathBuf>> {
-    let messages = Run::new("cargo")
-        .args(["test", "--quiet", "--package", PACKAGE, "--no-run", "--message-format=json-render-diagnostics"])
-        .current_dir(workspace::root())
-        .log(workspace::rig().join("kernel-tests-build.log"))
-        .output()?;
-    let mut binaries = Vec::new();
-    for line in messages.lines() {
-        let message: serde_json::Value = serde_json::from_str(line).context("cargo wrote something that is no JSON")?;
-        let is_test = message.pointer("/target/kind/0").is_some_and(|kind| kind == "test");
-        let executable = message.get("executable").and_then(serde_json::Value::as_str);
-        if let (true, Some(path)) = (is_test, executable) {
-            binaries.push(Path::new(path).to_path_buf());
-        }
-    }
-    binaries.sort();
-    Ok(binaries)
 }
