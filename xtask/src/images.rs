@@ -147,7 +147,7 @@ pub(crate) fn compile() -> Result<PathBuf> {
 fn with_libraries(program: &Path, files: &Path) -> Result<()> {
     let name = program.file_name().context("a program without a name")?;
     clear(files)?;
-    // Nobody debugs in a container that has no shell; pulling debug information would take longer than starting.
+    // Nobody debugs in a container that has no shell; pulling symbols and debug information would take longer than starting.
     Run::new("strip").arg("-o").arg(files.join(name)).arg(program).run()?;
     for library in libraries(program)? {
         let target = files.join(library.strip_prefix("/")?);

@@ -109,6 +109,9 @@ fn unit() -> Result<Report> {
         let wrong = tidy::run(Some(&built::programs()))?;
         if wrong.is_empty() { Ok(()) } else { bail!("{} things are not tidy", wrong.len()) }
     })?);
+    // Only cargo can run these.
+    let documentation = ["--quiet", "--workspace", "--exclude", NOT_HERE, "--doc"];
+    all.add(check("tests: documentation", || cargo("test", &documentation))?);
     let here =
         tests.iter().filter(|tests| !tests.integration || ![E2E, vm::KERNEL_TESTS].contains(&tests.package.as_str()));
     all.add(or_failure("unit tests", run_tests("unit", here.map(|tests| (Run::new(&tests.executable), tests)), &[])));
