@@ -212,7 +212,7 @@ spec:
     syscall: false
     args: [{index: 0, type: int}]
     selectors:
-    - matchArgs: [{index: 0, operator: LT, values: ['9']}]
+    - matchArgs: [{operator: CelExpr, values: ['arg0 < 9']}]
       matchActions: [{action: Post, rateLimit: 1m, rateLimitScope: process}]
 ";
     let text = "\

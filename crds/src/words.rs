@@ -228,6 +228,8 @@ words! {
         ReadBack,
         /// Node: a table is full.
         TableFull,
+        /// Node: a program that decides was not run for some calls.
+        CallsMissed,
         /// Node: every pod's system calls are this kernel's.
         HostKernel,
         /// Node: pods have a runtime with a kernel of its own.

@@ -99,16 +99,21 @@ fn step_12_a_second_enforcer_refuses() -> Result<()> {
 }
 
 #[test]
-fn step_13_a_missing_capability_is_named() -> Result<()> {
+fn step_13_what_nobody_judged_is_refused_and_can_be_removed() -> Result<()> {
     play(13)
 }
 
 #[test]
-fn step_14_a_dead_node_is_counted() -> Result<()> {
+fn step_14_a_missing_capability_is_named() -> Result<()> {
     play(14)
 }
 
 #[test]
-fn step_15_uninstalling_leaves_nothing_in_the_kernel() -> Result<()> {
+fn step_15_a_dead_node_is_counted() -> Result<()> {
     play(15)
+}
+
+#[test]
+fn step_16_uninstalling_leaves_nothing_in_the_kernel() -> Result<()> {
+    play(16)
 }

@@ -22,14 +22,16 @@ pub const MARKS: u32 = 16;
 pub const ARGUMENTS: u32 = 32;
 /// Dimension numbers from one argument to the next.
 pub const ARGUMENT_STRIDE: u32 = 16;
+/// The first chunk of masks of the process's first set of capabilities.
+pub const CAPABILITIES: u32 = ARGUMENTS + MAX_ARGS as u32 * ARGUMENT_STRIDE;
 /// Dimension numbers in all.
-pub const DIMENSIONS: usize = 112;
+pub const DIMENSIONS: usize = CAPABILITIES as usize + CAPABILITY_SETS * MASK_CHUNKS;
 
-const _: () = assert!(ARGUMENTS as usize + MAX_ARGS * ARGUMENT_STRIDE as usize == DIMENSIONS);
+// A set has a bit for each.
+const _: () = assert!(DIMENSIONS <= 128);
 const _: () = assert!(NAMESPACES as usize + NAMESPACE_KINDS <= MARKS as usize);
 const _: () = assert!(MARKS as usize + MARK_CHUNKS <= ARGUMENTS as usize);
-// Keys of strings and addresses have one byte for it.
-const _: () = assert!(DIMENSIONS <= 256);
+const _: () = assert!(Facet::Masks as usize + MASK_CHUNKS <= ARGUMENT_STRIDE as usize);
 
 /// Mark slots.
 pub const MARK_SLOTS: usize = 128;
@@ -43,6 +45,14 @@ pub const CHUNK_MASK: u64 = 0x400;
 pub const CHUNK_MAY: u64 = 0x100;
 /// The same: those rules of which it cannot be known.
 pub const CHUNK_DOUBT: u64 = 0x200;
+/// Sets of capabilities that are looked at: effective, inheritable, permitted.
+pub const CAPABILITY_SETS: usize = 3;
+/// What has masks: arguments, then sets of capabilities.
+pub const MASKED: usize = MAX_ARGS + CAPABILITY_SETS;
+/// Different masks that the rules of a hook can have for one of them.
+pub const MASKS: usize = 32;
+/// Chunks of eight of them.
+pub const MASK_CHUNKS: usize = MASKS / 8;
 /// Kinds of namespace.
 pub const NAMESPACE_KINDS: usize = 10;
 
@@ -87,6 +97,10 @@ pub enum Facet {
     SourcePort = 8,
     /// The remote port, 16 bits (LPM_NET).
     DestinationPort = 9,
+    /// A number, 64 bits: the ranges that it is in (LPM_NET).
+    Range = 10,
+    /// Which of eight masks have a bit of a number (NUM). The others of [`MASK_CHUNKS`] follow.
+    Masks = 11,
 }
 
 /// The dimension of a namespace kind.
@@ -110,8 +124,49 @@ pub const fn argument(arg: u32, facet: Facet) -> u32 {
     ARGUMENTS + arg * ARGUMENT_STRIDE + facet as u32
 }
 
+/// The dimension of a chunk of masks of an argument, or of a set of capabilities ([`capabilities`]).
+#[inline(always)]
+#[must_use]
+pub const fn masks(of: u32, chunk: u32) -> u32 {
+    if of < MAX_ARGS as u32 {
+        return argument(of, Facet::Masks) + chunk;
+    }
+    CAPABILITIES + (of - MAX_ARGS as u32) * MASK_CHUNKS as u32 + chunk
+}
+
+/// What a set of capabilities is among what has masks.
+#[inline(always)]
+#[must_use]
+pub const fn capabilities(set: u32) -> u32 {
+    MAX_ARGS as u32 + set
+}
+
 /// A set of dimensions.
 pub type DimensionSet = [u64; 2];
+
+/// The dimensions that are asked about with [`crate::decide::keep_number`]: masks, and an argument's ranges.
+#[inline(always)]
+#[must_use]
+pub const fn more_of_number(of: u32) -> DimensionSet {
+    let mut set = [0; 2];
+    if of < MAX_ARGS as u32 {
+        insert(&mut set, argument(of, Facet::Range));
+    }
+    let mut chunk = 0;
+    while chunk < MASK_CHUNKS as u32 {
+        insert(&mut set, masks(of, chunk));
+        chunk += 1;
+    }
+    set
+}
+
+/// Whether two sets have a dimension in common.
+#[inline(always)]
+#[must_use]
+pub const fn intersects(one: &DimensionSet, other: &DimensionSet) -> bool {
+    let ([one_low, one_high], [other_low, other_high]) = (*one, *other);
+    (one_low & other_low) | (one_high & other_high) != 0
+}
 
 /// Whether `set` contains `dimension`.
 #[inline(always)]
@@ -140,7 +195,11 @@ mod tests {
         all.extend((0..NAMESPACE_KINDS as u32).map(|kind| NAMESPACES + kind));
         all.extend((0..MARK_CHUNKS as u32).map(marks));
         for arg in 0..MAX_ARGS as u32 {
-            all.extend((0..10).map(|facet| argument(arg, Facet::Number) + facet));
+            all.extend((0..11).map(|facet| argument(arg, Facet::Number) + facet));
+            all.extend((0..MASK_CHUNKS as u32).map(|chunk| masks(arg, chunk)));
+        }
+        for set in 0..CAPABILITY_SETS as u32 {
+            all.extend((0..MASK_CHUNKS as u32).map(|chunk| masks(capabilities(set), chunk)));
         }
         let mut set = [0; 2];
         for &dimension in &all {

@@ -1,7 +1,7 @@
 //! The head of a hook: which generation decides, and what is constant in it.
 
 use crate::bits::Words;
-use crate::dimension::{DIMENSIONS, DimensionSet};
+use crate::dimension::{DIMENSIONS, DimensionSet, MASK_CHUNKS, MASKED};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The class of processes outside every pod.
@@ -24,6 +24,10 @@ pub const NEEDS_PROCESS: usize = 5;
 pub const NEEDS_NAMESPACES: usize = 6;
 /// The process's inherited bits: they can be known where its executable is not, and the other way round.
 pub const NEEDS_MARKS: usize = 7;
+/// The process's first set of capabilities; the others follow.
+pub const NEEDS_CAPABILITIES: usize = 8;
+/// What can be unreadable, and one that never is.
+pub const NEEDS: usize = 12;
 
 /// The element of HEAD that holds the head in force.
 pub const HEAD_IN_FORCE: u32 = 0;
@@ -57,7 +61,7 @@ pub struct Head {
     /// The dimensions that any rule uses.
     pub used: DimensionSet,
     /// By what cannot be read ([`NEEDS_PROCESS`]…; arguments by position): the vector of the rules that need it.
-    pub needs: [u32; 8],
+    pub needs: [u32; NEEDS],
     /// Bit *c*: class *c* satisfies at least one rule. Only a shortcut: classes from [`DIRECT_CLASSES`] on are looked up.
     pub scope_any: Words,
     /// Rules of fields of one rule.
@@ -82,9 +86,14 @@ pub struct Head {
     pub scope: [u32; NEAR_CLASSES],
     /// By dimension: the vector of a value that is in no row. Only read for dimensions in use.
     pub defaults: [u32; DIMENSIONS],
+    /// By what has masks, and chunk: the masks that rules ask about, 0 where there is none.
+    pub masks: [[u64; 8]; MASKED * MASK_CHUNKS],
 }
 
-const _: () = assert!(size_of::<Head>() == 16 + 16 + 16 + 32 + 10 * 128 + 4 * NEAR_CLASSES + 4 * DIMENSIONS);
+const _: () = assert!(
+    size_of::<Head>()
+        == 16 + 16 + 16 + 4 * NEEDS + 10 * 128 + 4 * NEAR_CLASSES + 4 * DIMENSIONS + 64 * MASKED * MASK_CHUNKS
+);
 
 impl Head {
     /// A head without rules.
@@ -96,7 +105,7 @@ impl Head {
         words: 0,
         reserved: 0,
         used: [0; 2],
-        needs: [0; 8],
+        needs: [0; NEEDS],
         scope_any: [0; 16],
         singles: [0; 16],
         multis: [0; 16],
@@ -109,6 +118,7 @@ impl Head {
         limited: [0; 16],
         scope: [0; NEAR_CLASSES],
         defaults: [0; DIMENSIONS],
+        masks: [[0; 8]; MASKED * MASK_CHUNKS],
     };
 }
 

@@ -147,6 +147,15 @@ impl LpmNetKey {
         self.prefix_length <= value.prefix_length && covers(self.prefix_length, self.as_bytes(), value.as_bytes())
     }
 
+    /// The key of the first `length` bits of a number.
+    #[must_use]
+    pub fn number(dimension: u32, number: u64, length: u32) -> Option<Self> {
+        if length > 64 {
+            return None;
+        }
+        Self::address(dimension, (u128::from(number) << 64).to_be_bytes(), length)
+    }
+
     /// The key of the first `length` bits of a port.
     #[must_use]
     pub fn port(dimension: u32, port: u16, length: u32) -> Option<Self> {
@@ -204,6 +213,9 @@ mod tests {
         let key = LpmNetKey::port(9, 0x1f90, 16).unwrap();
         assert_eq!(key.prefix_length, 48);
         assert_eq!(key.as_bytes()[4..10], [9, 0, 0, 0, 0x1f, 0x90]);
+        let key = LpmNetKey::number(9, 0x0102_0304_0506_0708, 64).unwrap();
+        assert_eq!(key.prefix_length, 96);
+        assert_eq!(key.as_bytes()[4..18], [9, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0]);
     }
 
     #[test]

@@ -236,6 +236,9 @@ mod tests {
         fn address(&self, _: u32, _: &[u8; 16]) -> Option<u32> {
             None
         }
+        fn range(&self, _: u32, _: u64) -> Option<u32> {
+            None
+        }
         fn port(&self, _: u32, _: u16) -> Option<u32> {
             None
         }

@@ -62,7 +62,6 @@ kernel! {
     task_thread_pid: "task_struct.thread_pid";
     task_start_boottime: "task_struct.start_boottime", "task_struct.real_start_time";
     signal_pids: "signal_struct.pids";
-    signal_live: "signal_struct.live";
     pid_level: "pid.level";
     pid_numbers: "pid.numbers";
     upid_nr: "upid.nr";
@@ -88,6 +87,9 @@ kernel! {
     cred_euid: "cred.euid";
     cred_egid: "cred.egid";
     cred_user_ns: "cred.user_ns";
+    cred_cap_effective: "cred.cap_effective";
+    cred_cap_inheritable: "cred.cap_inheritable";
+    cred_cap_permitted: "cred.cap_permitted";
     mm_exe_file: "mm_struct.exe_file";
     fs_pwd: "fs_struct.pwd";
     css_set_dfl_cgrp: "css_set.dfl_cgrp";

@@ -15,7 +15,7 @@ use core::ffi::c_void;
 use core::ptr::{read_volatile, write_volatile};
 use stockade_enforcer_common::counter::Place;
 use stockade_enforcer_common::decide::{Event, Unreadable};
-use stockade_enforcer_common::dimension::contains;
+use stockade_enforcer_common::dimension::{DimensionSet, contains, intersects};
 use stockade_enforcer_common::event::{ArgHeader, SocketData, arg_status};
 use stockade_enforcer_common::plan::{MAX_ARGS, MAX_CHAIN, flag, kind, source};
 use stockade_enforcer_common::process::{BinaryIds, Inherited, MAX_PATH, PROCESS_LINEAGE_UNKNOWN, ProcessRecord};
@@ -213,6 +213,11 @@ impl<S: Source> Event for Happening<S> {
     }
 
     #[inline(always)]
+    fn planned_any(&self, set: &DimensionSet) -> bool {
+        intersects(&dimensions(), set)
+    }
+
+    #[inline(always)]
     fn words(&self) -> u32 {
         words()
     }
@@ -270,6 +275,22 @@ impl<S: Source> Event for Happening<S> {
     fn namespace(&mut self, kind: u32) -> Result<u32, Unreadable> {
         match namespace::inode(self.task, kind) {
             Some(inode) => Ok(inode),
+            None => {
+                crate::map::count(Place::ProcessUnreadable, 0);
+                Err(Unreadable)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn capabilities(&mut self, set: u32) -> Result<u64, Unreadable> {
+        let offset = match set {
+            0 => kernel!(cred_cap_effective),
+            1 => kernel!(cred_cap_inheritable),
+            _ => kernel!(cred_cap_permitted),
+        };
+        match pointer(at(self.task, kernel!(task_cred))).and_then(|cred| value(at(cred, offset))) {
+            Some(capabilities) => Ok(capabilities),
             None => {
                 crate::map::count(Place::ProcessUnreadable, 0);
                 Err(Unreadable)

@@ -4,13 +4,14 @@ use crate::executable::reverse;
 use crate::judge::head_of;
 use crate::map::{LPM_NET, LPM_STR, NUM, RULES, STR64, STR256, VEC, count, find_inner};
 use crate::read;
-use crate::rodata::words;
+use crate::rodata::{dimensions, words};
 use crate::scratch::{ARGS, Scratch, of};
 use core::ffi::c_void;
 use core::ptr::{read_volatile, write_volatile};
 use stockade_enforcer_common::bits::Vector;
 use stockade_enforcer_common::counter::Place;
 use stockade_enforcer_common::decide::{self, Combine, Outcome, Tables, Work};
+use stockade_enforcer_common::dimension::{MASKED, intersects, more_of_number};
 use stockade_enforcer_common::head::{Head, RuleRow};
 use stockade_enforcer_common::key::{
     LpmNetKey, MAX_SHORT_TEXT, MAX_TEXT, NET_DIMENSION_BITS, NumKey, STR_DIMENSION_BITS,
@@ -189,6 +190,29 @@ extern "C" fn combine_rules(space: u64, slot: u64, number: u64, how: u64) -> u64
     })
 }
 
+/// [`decide::keep_number`]; 1 if any rule is left.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn keep_number(space: u64, slot: u64, what: u64, value: u64) -> u64 {
+    if !asks_more_of_numbers() {
+        return 1;
+    }
+    let (Some(head), scratch) = (head_of(slot as u32), of(space)) else { return 0 };
+    if scratch.is_null() {
+        return 0;
+    }
+    // SAFETY: the space is this run's alone.
+    let work = unsafe { &mut (*scratch).work };
+    u64::from(decide::keep_number(head, &Rows { slot: slot as u32, space }, what as u32, value, work, words()))
+}
+
+/// Whether the program is built for ranges or masks of anything: if not, the verifier need not look further.
+#[inline(always)]
+fn asks_more_of_numbers() -> bool {
+    let planned = dimensions();
+    (0..MASKED as u32).any(|of| intersects(&planned, &more_of_number(of)))
+}
+
 /// Returns a packed [`Outcome`].
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -254,6 +278,11 @@ impl Tables for Rows {
     }
 
     #[inline(always)]
+    fn range(&self, dimension: u32, value: u64) -> Option<u32> {
+        row(find_net(u64::from(self.slot), u64::from(dimension), 64, value.to_be(), 0))
+    }
+
+    #[inline(always)]
     fn port(&self, dimension: u32, port: u16) -> Option<u32> {
         row(find_net(u64::from(self.slot), u64::from(dimension), 16, u64::from(port.to_be()), 0))
     }
@@ -279,6 +308,12 @@ impl Tables for Rows {
             Some(vector) => decide::combine(how, work, words, vector),
             None => how.without_vector(),
         }
+    }
+
+    #[inline(always)]
+    fn keep_number(&self, _head: &Head, of: u32, value: u64, _work: &mut Work, _words: u32) -> bool {
+        let (space, slot) = self.asked();
+        keep_number(space, slot, u64::from(of), value) != 0
     }
 
     #[inline(always)]

@@ -5,6 +5,7 @@
 
 mod dimensions;
 mod fields;
+mod masks;
 mod nested;
 mod tables;
 mod tests_of;
@@ -12,9 +13,11 @@ mod tests_of;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use stockade_enforcer_common::dimension::MASKS;
 use stockade_enforcer_common::plan::{ArgPlan, MAX_ARGS, Plan, kind, plan_flag};
-use stockade_policy::ir::{self, Mode, PolicyId, Strength, ValidatedPolicy};
+use stockade_policy::ir::{self, CapabilitySet, Mode, PolicyId, Strength, ValidatedPolicy};
 
+use self::masks::Masked;
 use crate::instance::{Attach, Specification};
 use crate::legend::{Family, Rule, RuleArg};
 use crate::place::{Placed, spelling};
@@ -91,6 +94,9 @@ pub enum TooLarge {
     /// The place's arguments are used up.
     #[error("the policies on {0} read more than {MAX_ARGS} different arguments")]
     Arguments(String),
+    /// The masks of one of the place's numbers are used up.
+    #[error("the policies on {0} compare one number with more than {MASKS} different masks")]
+    Masks(String),
     /// A value is longer than a key.
     #[error("`{0}` is longer than the 255 bytes that a table holds")]
     Value(String),
@@ -109,7 +115,7 @@ pub fn compile(attach: &Attach, hooks: &[PlacedHook<'_>], context: &Context) -> 
         order.sort_by_key(|at| standing(at).unwrap_or_default());
         taken = take(attach, hooks, &order);
     }
-    let Taken { hooks: taken, args, mut fields, failures } = taken;
+    let Taken { hooks: taken, room: Room { args, mut fields, masks: _ }, failures } = taken;
     let probe = crate::probe::class_of(attach).and_then(|class| {
         fields.take(1, attach).ok()?;
         Some(Probe { rule: fields.iter().last()?.first, class })
@@ -121,8 +127,7 @@ pub fn compile(attach: &Attach, hooks: &[PlacedHook<'_>], context: &Context) -> 
 #[derive(Default)]
 struct Taken<'a, 'b> {
     hooks: Vec<&'b PlacedHook<'a>>,
-    args: BTreeSet<ArgKey>,
-    fields: fields::Fields,
+    room: Room,
     failures: Vec<(usize, TooLarge)>,
 }
 
@@ -131,7 +136,7 @@ fn take<'a, 'b>(attach: &Attach, hooks: &'b [PlacedHook<'a>], order: &[usize]) -
     let mut taken = Taken::default();
     for at in order {
         let Some(hook) = hooks.get(*at) else { continue };
-        match room(attach, hook, &mut taken.args, &mut taken.fields) {
+        match taken.room.take(attach, hook) {
             Ok(()) => taken.hooks.push(hook),
             Err(error) => taken.failures.push((*at, error)),
         }
@@ -152,22 +157,39 @@ fn arg_plan(key: &ArgKey) -> ArgPlan {
     ArgPlan { kind, source, index, size, flags, depth, chain: [a, b, c, d] }
 }
 
-/// Takes room for a hook: arguments and bits, or neither.
-fn room(
-    attach: &Attach,
-    hook: &PlacedHook<'_>,
-    args: &mut BTreeSet<ArgKey>,
-    fields: &mut fields::Fields,
-) -> Result<(), TooLarge> {
-    tables::check_lengths(hook.hook)?;
-    let read = hook.placed.args.iter().chain(&hook.placed.returned).filter(|arg| arg.kind != kind::NONE);
-    let wanted: BTreeSet<ArgKey> = args.iter().copied().chain(read.map(arg_key)).collect();
-    if wanted.len() > MAX_ARGS {
-        return Err(TooLarge::Arguments(attach.to_string()));
+/// What is taken of a place.
+#[derive(Default)]
+struct Room {
+    args: BTreeSet<ArgKey>,
+    /// Different masks, by argument or set of capabilities.
+    masks: BTreeMap<Result<ArgKey, CapabilitySet>, BTreeSet<u64>>,
+    fields: fields::Fields,
+}
+
+impl Room {
+    /// Takes room for a hook: arguments, masks and bits, or nothing.
+    fn take(&mut self, attach: &Attach, hook: &PlacedHook<'_>) -> Result<(), TooLarge> {
+        tables::check_lengths(hook.hook)?;
+        let read = hook.placed.args.iter().chain(&hook.placed.returned).filter(|arg| arg.kind != kind::NONE);
+        let args: BTreeSet<ArgKey> = self.args.iter().copied().chain(read.map(arg_key)).collect();
+        if args.len() > MAX_ARGS {
+            return Err(TooLarge::Arguments(attach.to_string()));
+        }
+        let mut masks = self.masks.clone();
+        for (of, mask) in masks::of(hook.hook) {
+            let of = match of {
+                Masked::Arg(at) => Ok(arg_key(hook.placed.args.get(at).unwrap_or(&ArgPlan::default()))),
+                Masked::Capabilities(set) => Err(set),
+            };
+            masks.entry(of).or_default().insert(mask);
+        }
+        if masks.values().any(|masks| masks.len() > MASKS) {
+            return Err(TooLarge::Masks(attach.to_string()));
+        }
+        self.fields.take(hook.hook.selectors.len().max(1), attach)?;
+        (self.args, self.masks) = (args, masks);
+        Ok(())
     }
-    fields.take(hook.hook.selectors.len().max(1), attach)?;
-    *args = wanted;
-    Ok(())
 }
 
 /// The rule of the agent's own probes.
@@ -199,7 +221,7 @@ fn build(
     }
     let can_deny = hooks.iter().any(|hook| hook.placed.strength == Strength::Deny);
     rules.extend(probe.map(|Probe { rule, class }| tests_of::probe(rule, class, can_deny)));
-    let (head, tables) = tables::tables(&rules, fields, context);
+    let (head, tables) = tables::tables(&mut rules, fields, context);
     let result_index = match attach {
         Attach::Lsm(_) => hooks.first().map_or(0, |hook| hook.placed.parameters),
         _ => 0,

@@ -109,7 +109,7 @@ fn lsm(name: &str, hook: &Hook, node: Node<'_>, positions: Option<&[u32]>) -> Re
     let positions: Vec<u32> =
         positions.map_or_else(|| hook.args.iter().map(|arg| arg.index).collect(), <[u32]>::to_vec);
     let args = hook.args.iter().zip(&positions);
-    let args = args.map(|(arg, at)| argument(arg.ty, *at, parameters, name)).collect::<Result<_, _>>()?;
+    let args = args.map(|(arg, at)| argument(arg.ty, *at, parameters, name, node.btf)).collect::<Result<_, _>>()?;
     let can_deny = twins::can_deny(name);
     let strength = if can_deny { Strength::Deny } else { Strength::Signal };
     Ok(Placed {
@@ -138,9 +138,9 @@ fn kprobe(call: &str, hook: &Hook, node: Node<'_>) -> Result<Placed, NoPlace> {
     let args = args
         .map(|arg| {
             if parameters.is_empty() {
-                untyped(arg.ty, arg.index)
+                untyped(arg.ty, arg.index).and_then(|plan| reach(plan, arg.ty, node.btf))
             } else {
-                argument(arg.ty, arg.index, &parameters, call)
+                argument(arg.ty, arg.index, &parameters, call, node.btf)
             }
         })
         .collect::<Result<_, _>>()?;
@@ -182,7 +182,8 @@ fn raw_tracepoint(subsystem: &str, event: &str, hook: &Hook, node: Node<'_>) -> 
         return Err(NoPlace::Unavailable(format!("this kernel does not describe raw tracepoint {subsystem}/{event}")));
     }
     let name = format!("raw tracepoint {event}");
-    let args = hook.args.iter().map(|arg| argument(arg.ty, arg.index, &parameters, &name)).collect::<Result<_, _>>()?;
+    let args = hook.args.iter().map(|arg| argument(arg.ty, arg.index, &parameters, &name, node.btf));
+    let args = args.collect::<Result<_, _>>()?;
     let attach = Attach::RawTracepoint(event.into());
     Ok(Placed::whole(attach, args, Strength::Signal).because("a tracepoint cannot refuse".into()))
 }
@@ -209,10 +210,14 @@ const fn is_number(ty: ArgType) -> bool {
 /// How the kernel side reads a type, if it can.
 fn kind_of(ty: ArgType) -> Option<u32> {
     Some(match ty {
-        ArgType::Int8 | ArgType::Int16 | ArgType::Int | ArgType::BpfCmd => kind::INT,
+        ArgType::Int8 | ArgType::Int16 | ArgType::Int | ArgType::BpfCmd | ArgType::Capability => kind::INT,
         ArgType::Uint8 | ArgType::Uint16 | ArgType::Uint32 => kind::UINT32,
         ArgType::Int64 => kind::INT64,
-        ArgType::SizeT => kind::SIZE,
+        ArgType::SizeT
+        | ArgType::KernelCapT
+        | ArgType::CapEffective
+        | ArgType::CapInheritable
+        | ArgType::CapPermitted => kind::SIZE,
         ArgType::String => kind::STRING,
         ArgType::File => kind::FILE,
         ArgType::Path => kind::PATH,
@@ -238,12 +243,32 @@ fn pointer_to(ty: ArgType) -> Option<&'static str> {
         ArgType::Sock => Some("struct sock *"),
         ArgType::Socket => Some("struct socket *"),
         ArgType::Sockaddr => Some("struct sockaddr *"),
+        ArgType::KernelCapT => Some("kernel_cap_t *"),
+        ArgType::CapEffective | ArgType::CapInheritable | ArgType::CapPermitted => Some("struct cred *"),
         _ => None,
     }
 }
 
+/// How what a pointer leads to is read, for types that are numbers behind one.
+fn reach(plan: ArgPlan, ty: ArgType, btf: &KernelBtf) -> Result<ArgPlan, NoPlace> {
+    let field = match ty {
+        // It has one field, or two halves, lowest first.
+        ArgType::KernelCapT => return Ok(ArgPlan { depth: 1, ..plan }),
+        ArgType::CapEffective => "cap_effective",
+        ArgType::CapInheritable => "cap_inheritable",
+        ArgType::CapPermitted => "cap_permitted",
+        _ => return Ok(plan),
+    };
+    let offset = btf.field("cred", field).map_err(|error| NoPlace::Argument(error.to_string()))?.offset();
+    Ok(ArgPlan { depth: 1, chain: [offset, 0, 0, 0], ..plan })
+}
+
 /// Whether BTF has `found` where a policy says `ty`, and how it is read then.
-fn argument(ty: ArgType, index: u32, parameters: &[BtfParam], of: &str) -> Result<ArgPlan, NoPlace> {
+fn argument(ty: ArgType, index: u32, parameters: &[BtfParam], of: &str, btf: &KernelBtf) -> Result<ArgPlan, NoPlace> {
+    checked(ty, index, parameters, of).and_then(|plan| reach(plan, ty, btf))
+}
+
+fn checked(ty: ArgType, index: u32, parameters: &[BtfParam], of: &str) -> Result<ArgPlan, NoPlace> {
     let parameter = parameters.get(index as usize).ok_or_else(|| {
         NoPlace::Argument(format!("`{of}` has {} arguments on this kernel, none at {index}", parameters.len()))
     })?;
@@ -314,7 +339,10 @@ impl Field {
         let fits = match ty {
             ArgType::Int8 | ArgType::Uint8 => !located && self.size == 1,
             ArgType::Int16 | ArgType::Uint16 => !located && self.size == 2,
+            ArgType::Capability => !located && self.size == 4,
             _ if is_number(ty) => !located && matches!(self.size, 1 | 2 | 4 | 8),
+            // A record has the pointer, and by the time it is read nobody holds what it is to.
+            _ if ty.class() == Class::Capabilities => false,
             ArgType::Nop => true,
             ArgType::String => located || (self.ty.contains("char") && self.ty.ends_with('*')),
             _ => !located && self.ty.ends_with('*') && self.size == 8,
@@ -367,7 +395,7 @@ mod tests {
     #[test]
     fn numbers_have_the_width_that_the_policy_says() {
         let parameter = vec![BtfParam { name: "x".into(), ty: "int".into() }];
-        let of = |ty| argument(ty, 0, &parameter, "f").map(|plan| (plan.kind, plan.size, plan.flags));
+        let of = |ty| checked(ty, 0, &parameter, "f").map(|plan| (plan.kind, plan.size, plan.flags));
         assert_eq!(of(ArgType::Int8).unwrap(), (kind::INT, 1, flag::SIGNED));
         assert_eq!(of(ArgType::Uint16).unwrap(), (kind::UINT32, 2, 0));
         assert_eq!(of(ArgType::Int64).unwrap(), (kind::INT64, 0, 0));
@@ -380,11 +408,11 @@ mod tests {
     #[test]
     fn an_argument_must_be_what_the_policy_says() {
         let parameter = |ty: &str| vec![BtfParam { name: "x".into(), ty: ty.into() }];
-        let plan = argument(ArgType::Sock, 0, &parameter("struct socket *"), "f").unwrap();
+        let plan = checked(ArgType::Sock, 0, &parameter("struct socket *"), "f").unwrap();
         assert_eq!(plan.flags, flag::SOCKET);
-        assert!(argument(ArgType::File, 0, &parameter("struct path *"), "f").is_err());
-        assert!(argument(ArgType::Int, 0, &parameter("struct path *"), "f").is_err());
-        assert!(argument(ArgType::Int, 1, &parameter("int"), "f").is_err());
-        assert!(argument(ArgType::Path, 0, &parameter("struct path *"), "f").is_ok());
+        assert!(checked(ArgType::File, 0, &parameter("struct path *"), "f").is_err());
+        assert!(checked(ArgType::Int, 0, &parameter("struct path *"), "f").is_err());
+        assert!(checked(ArgType::Int, 1, &parameter("int"), "f").is_err());
+        assert!(checked(ArgType::Path, 0, &parameter("struct path *"), "f").is_ok());
     }
 }

@@ -3,6 +3,7 @@
 
 mod guest;
 
+use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
 use guest::*;
@@ -69,6 +70,30 @@ fn the_event_says_who_what_and_which_rule() {
     let counted = engine.counters().unwrap();
     let counts = counted.rules.iter().find(|counted| counted.rule.policy == "guard").unwrap().counts;
     assert!(counts.denied >= 1 && counts.would_deny == 0, "{counts:?}");
+    finish(engine);
+}
+
+#[test]
+fn who_is_to_be_killed_is_killed_and_refused() {
+    if !in_guest() {
+        return;
+    }
+    guarded_file();
+    let mut engine = fresh_engine();
+    let shop = TestPod::new("shop", "web");
+    let mut kill = guard(&["/tmp/guarded"]);
+    kill["selectors"][0]["matchActions"] = json!([{"action": "Sigkill"}]);
+    let policy = namespaced("shop", "guard", 1, &kill);
+    let report = apply(&mut engine, std::slice::from_ref(&policy), &snapshot(&[&shop]));
+    assert_eq!(report.policies[&policy.id].hooks[0].mechanism.as_deref(), Some("lsm/file_open"));
+    assert_eq!(report.policies[&policy.id].strength, Some(Strength::Deny));
+    // A kill alone would come after the file is emptied.
+    let output = shop.run("exec /bin/busybox sh -c 'echo x > /tmp/guarded/file'");
+    assert_eq!(output.status.signal(), Some(9), "{output:?}");
+    assert_eq!(std::fs::read("/tmp/guarded/file").unwrap(), b"secret");
+    let event = hook_event(&mut engine, |hook| !hook.fired.is_empty());
+    assert_eq!((event.fired[0].verdict, event.record.errno), (Verdict::Denied, 1));
+    assert_allowed(&shop.run("cat /tmp/open"));
     finish(engine);
 }
 

@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use stockade_crds::policy_status::magnitude;
 use stockade_crds::{ConditionStatus, ConditionType, NodePolicyStateStatus, PolicyEntry, Reason};
+use stockade_enforcer_common::counter::Place;
 use stockade_enforcer_kernel::scope::{Pod, is_about};
 use stockade_policy::ir::{PolicyId, Scope, ValidatedPolicy};
 
@@ -226,22 +227,41 @@ fn unseen(population: &Population) -> Option<Trouble> {
 }
 
 /// The tables that decide; one without room leaves processes without what verdicts need.
-const TABLES: [&str; 2] = ["process_full", "binary_full"];
+const TABLES: [Place; 2] = [Place::ProcessFull, Place::BinaryFull];
 
 /// Whether anything was lost for want of room: in orders of magnitude, because nothing is written when a counter moves.
 fn whole(counts: &Counts, integrity: &Integrity) -> (ConditionStatus, Reason, String) {
-    let lost = |place: &str| counts.errors.get(place).copied().unwrap_or_default();
-    let described = |place: &str| format!("{place}: {}", magnitude(lost(place)));
-    let full: Vec<String> = TABLES.into_iter().filter(|table| lost(table) > 0).map(described).collect();
+    let lost = |place: Place| counts.errors.get(place.name()).copied().unwrap_or_default();
+    let described = |place: Place| format!("{}: {}", place.name(), magnitude(lost(place)));
+    let full: Vec<String> = TABLES.into_iter().filter(|table| lost(*table) > 0).map(described).collect();
     if !full.is_empty() {
         return (ConditionStatus::False, Reason::TableFull, full.join(", "));
+    }
+    let (deciding, observing) = missed(counts);
+    if !deciding.is_empty() {
+        let message = format!("calls that programs which decide did not see: {}", deciding.join(", "));
+        return (ConditionStatus::False, Reason::CallsMissed, message);
     }
     let Integrity { probed, read_back, .. } = integrity;
     let mut message = format!("hooks that answered a probe: {probed}; that were read back as written: {read_back}");
     if counts.events_lost > 0 {
         message = format!("{message}; events lost because the ring was full: {}", magnitude(counts.events_lost));
     }
+    if !observing.is_empty() {
+        message = format!("{message}; calls that programs which only observe did not see: {}", observing.join(", "));
+    }
     (ConditionStatus::True, Reason::ReadBack, message)
+}
+
+/// The programs that missed calls, and about how many: those that verdicts are made of, and the others. The kernel does not
+/// run an observing program on a CPU that is in the middle of another; one that decides it always runs.
+fn missed(counts: &Counts) -> (Vec<String>, Vec<String>) {
+    let missed = counts.missed.iter().filter(|(_, count)| **count > 0);
+    let described = missed.map(|(program, count)| (program, format!("{program}: {}", magnitude(*count))));
+    let (deciding, observing): (Vec<_>, Vec<_>) =
+        described.partition(|(program, _)| program.starts_with("lsm_") || program.starts_with("base/"));
+    let texts = |programs: Vec<(&String, String)>| programs.into_iter().map(|(_, text)| text).collect();
+    (texts(deciding), texts(observing))
 }
 
 /// A condition whose time changes only with its status.
@@ -371,6 +391,15 @@ mod tests {
         let (status, _, message) = whole(&counts, &integrity);
         assert_eq!(status, ConditionStatus::True);
         assert!(message.contains("probe: 2;") && message.ends_with("1000+"), "{message}");
+        counts.missed.insert("kprobe_fd_install-01".into(), 30);
+        counts.missed.insert("lsm_file_open-02".into(), 0);
+        let (status, _, message) = whole(&counts, &integrity);
+        assert_eq!(status, ConditionStatus::True);
+        assert!(message.ends_with("which only observe did not see: kprobe_fd_install-01: 10+"), "{message}");
+        counts.missed.insert("lsm_file_open-02".into(), 1);
+        let (status, reason, message) = whole(&counts, &integrity);
+        assert_eq!((status, reason), (ConditionStatus::False, Reason::CallsMissed));
+        assert!(message.ends_with("which decide did not see: lsm_file_open-02: 1+"), "{message}");
         counts.errors.insert("process_full".into(), 7);
         assert_eq!(whole(&counts, &integrity), (ConditionStatus::False, Reason::TableFull, "process_full: 1+".into()));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use stockade_enforcer_common::counter::Place;
 use stockade_enforcer_common::head::RuleCounts;
 use stockade_enforcer_kernel::counters::Counters;
 use stockade_enforcer_kernel::legend::Rule;
@@ -42,7 +43,7 @@ impl Totals {
             };
         }
         self.counts.errors = counters.places.iter().map(|(place, count)| ((*place).to_owned(), *count)).collect();
-        self.counts.events_lost = counters.places.get("event_lost").copied().unwrap_or_default();
+        self.counts.events_lost = counters.places.get(Place::EventLost.name()).copied().unwrap_or_default();
         self.counts.missed.clone_from(&counters.missed);
     }
 

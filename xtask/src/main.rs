@@ -8,6 +8,7 @@ mod cluster;
 mod demo;
 mod doctor;
 mod ebpf;
+mod elevate;
 mod images;
 mod process;
 mod setup;
@@ -50,7 +51,21 @@ enum Command {
     Vm(vm::Vm),
 }
 
+impl Command {
+    /// Whether it does what only root can: nodes, and whatever builds them.
+    fn needs_root(&self) -> bool {
+        match self {
+            Self::Cluster(_) | Self::Demo(_) | Self::Bench(_) => true,
+            Self::Test(test) => test.needs_root(),
+            Self::Doctor(_) | Self::Setup | Self::Ebpf | Self::Gen | Self::Tidy | Self::Vm(_) => false,
+        }
+    }
+}
+
 fn run(command: Command) -> Result<ExitCode> {
+    if command.needs_root() {
+        elevate::become_root()?;
+    }
     match command {
         Command::Bench(bench) => bench::run(&bench),
         Command::Doctor(doctor::Doctor {}) => doctor::run(),
@@ -78,7 +93,8 @@ fn generate() -> Result<()> {
 fn main() -> ExitCode {
     let Xtask { command } = Xtask::parse();
     let result = cleanup::handle_signals().and_then(|()| run(command));
-    let code = match result {
+    let given_back = elevate::give_back();
+    let code = match result.and_then(|code| given_back.map(|()| code)) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");

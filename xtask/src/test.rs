@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -52,15 +52,27 @@ enum Rung {
     Node,
 }
 
+impl Test {
+    /// Whether any of it needs namespaces or nodes.
+    pub(crate) fn needs_root(&self) -> bool {
+        self.chosen().iter().any(|rung| matches!(rung, Rung::Api | Rung::Node))
+    }
+
+    fn chosen(&self) -> Vec<Rung> {
+        let mut rungs = match (self.fast, self.rungs.as_slice()) {
+            (true, _) => vec![Rung::Unit],
+            (false, []) => DEFAULT.to_vec(),
+            (false, chosen) => chosen.to_vec(),
+        };
+        rungs.sort();
+        rungs.dedup();
+        rungs
+    }
+}
+
 /// Runs the rungs and prints the line.
 pub(crate) fn run(test: &Test) -> ExitCode {
-    let mut rungs = match (test.fast, test.rungs.as_slice()) {
-        (true, _) => vec![Rung::Unit],
-        (false, []) => DEFAULT.to_vec(),
-        (false, chosen) => chosen.to_vec(),
-    };
-    rungs.sort();
-    rungs.dedup();
+    let rungs = test.chosen();
     let mut all = Report::default();
     for rung in rungs {
         let started = Instant::now();
@@ -168,16 +180,14 @@ fn check(name: &str, work: impl FnOnce() -> Result<()>) -> Result<Report> {
 }
 
 fn cargo(command: &str, args: &[&str]) -> Result<()> {
-    let log = workspace::rig().join("test").join(format!("{command}.log"));
-    remove(&log)?;
+    let log = log(command)?;
     Run::new("cargo").arg(command).args(args).current_dir(workspace::root()).log(log).timeout(LIMIT).run()
 }
 
 /// Runs test binaries, each with what starts it, one after the other, and reads what they said.
 fn run_tests<'a>(name: &str, binaries: impl IntoIterator<Item = (Run, &'a Tests)>, args: &[&str]) -> Result<Report> {
     let progress = Progress::start(&format!("tests: {name}"));
-    let log = workspace::rig().join("test").join(format!("{name}.log"));
-    remove(&log)?;
+    let log = log(name)?;
     let mut all = Report::default();
     let mut wrong = Vec::new();
     for (run, tests) in binaries {
@@ -236,11 +246,13 @@ fn failures(said: &str) -> String {
     if parts.is_empty() { tail(said, 40) } else { tail(&parts.join("\n"), 200) }
 }
 
-fn remove(log: &Path) -> Result<()> {
+/// A log of this run's own, empty.
+fn log(name: &str) -> Result<PathBuf> {
+    let log = workspace::run_folder("test", "run")?.join(format!("{name}.log"));
     if log.exists() {
-        fs::remove_file(log)?;
+        fs::remove_file(&log)?;
     }
-    Ok(())
+    Ok(log)
 }
 
 #[cfg(test)]

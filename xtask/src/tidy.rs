@@ -51,10 +51,7 @@ fn generated(compiled: Option<&Path>) -> Result<Vec<String>> {
         Some(programs) => Run::new(programs.join("stockade-gen")).arg("--check"),
         None => Run::new("cargo").args(["run", "--quiet", "--package", "stockade-gen", "--", "--check"]),
     };
-    let log = workspace::rig().join("tidy-gen.log");
-    if log.exists() {
-        std::fs::remove_file(&log)?;
-    }
+    let log = workspace::run_folder("tidy", "run")?.join("gen.log");
     let end = run.current_dir(workspace::root()).log(&log).status()?;
     if end.status.success() {
         return Ok(Vec::new());

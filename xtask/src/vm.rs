@@ -7,7 +7,6 @@ mod kernel_tests;
 mod libtest;
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     sync::Mutex,
     time::Duration,
@@ -143,7 +142,14 @@ pub(crate) fn run_in(kernel: &str, machine: &Machine, binary: &Path, files: &[(P
         archive.host_file(here, there)?;
     }
     let show = |line: &str| eprintln!("{line}");
-    boot::boot(image, machine, archive, &script(&machine.variables, "/program", &[]), &run_folder(&image.name)?, show)
+    boot::boot(
+        image,
+        machine,
+        archive,
+        &script(&machine.variables, "/program", &[]),
+        &workspace::run_folder("vm", &image.name)?,
+        show,
+    )
 }
 
 /// The kernels of these names, fetched if they are not in the cache; all of them if no name is given.
@@ -175,7 +181,7 @@ fn run_program(boot: &Boot, files: &[String], program: &[String]) -> Result<()> 
             archive.host_file(Path::new(binary), &command)?;
         }
         let prefix = if many { format!("{}: ", image.name) } else { String::new() };
-        let folder = run_folder(&image.name)?;
+        let folder = workspace::run_folder("vm", &image.name)?;
         let show = |line: &str| println!("{prefix}{line}");
         boot::boot(image, &boot.machine(), archive, &script(&boot.variables, &command, args), &folder, show)
     })?;
@@ -229,21 +235,6 @@ fn environment(variables: &[String]) -> String {
 
 fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-/// A folder for one boot. Those of runs that have ended are removed, so the last run's logs are there until the next.
-fn run_folder(kernel: &str) -> Result<PathBuf> {
-    let parent = workspace::rig().join("vm");
-    fs::create_dir_all(&parent)?;
-    for entry in fs::read_dir(&parent)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        let owner = name.rsplit_once('-').and_then(|(_, pid)| pid.parse::<u32>().ok());
-        if owner.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
-            // Another run may be removing it too.
-            fs::remove_dir_all(parent.join(name)).ok();
-        }
-    }
-    Ok(parent.join(format!("{kernel}-{}", std::process::id())))
 }
 
 /// Does the work for each kernel, as many at once as there are CPUs; the results are in the kernels' order.

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    fs,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
@@ -24,6 +25,22 @@ pub(crate) fn target() -> PathBuf {
 /// What belongs to one run of the rig.
 pub(crate) fn rig() -> PathBuf {
     target().join("rig")
+}
+
+/// A folder of this run's own below the rig's `kind`: two may run at once. Those of runs that have ended are removed, so the last
+/// run's logs are there until the next.
+pub(crate) fn run_folder(kind: &str, name: &str) -> Result<PathBuf> {
+    let parent = rig().join(kind);
+    fs::create_dir_all(&parent)?;
+    for entry in fs::read_dir(&parent)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let owner = name.rsplit_once('-').and_then(|(_, pid)| pid.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            // Another run may be removing it too.
+            fs::remove_dir_all(parent.join(name)).ok();
+        }
+    }
+    Ok(parent.join(format!("{name}-{}", std::process::id())))
 }
 
 /// The eBPF programs, as `cargo xtask ebpf` leaves them.

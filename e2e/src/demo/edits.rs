@@ -26,6 +26,9 @@ pub fn edits_leave_no_gap(stage: &Stage) -> Result<()> {
         &["Operation not permitted"],
     )?;
 
+    stage.say("what decides on each node, by its number in the kernel");
+    let deciding = deciding(stage)?;
+
     stage.say("the enforcers are deleted and come back");
     while_writing(stage, || {
         for node in NODES {
@@ -35,6 +38,7 @@ pub fn edits_leave_no_gap(stage: &Stage) -> Result<()> {
         stage.expect("kubectl rollout status -n stockade-system daemonset/stockade-enforcer --timeout=5m")?;
         ready(stage, "ledger")
     })?;
+    adopted(stage, &deciding)?;
 
     stage.say("an upgrade to another image");
     while_writing(stage, || {
@@ -49,8 +53,26 @@ pub fn edits_leave_no_gap(stage: &Stage) -> Result<()> {
         ensure!(wanted.lines().all(|tag| images.contains(tag.trim_matches('"'))), "not the new images:\n{images}");
         ready(stage, "ledger")
     })?;
+    adopted(stage, &deciding)?;
     stop_loops(stage)?;
     monitor_and_back(stage)
+}
+
+/// The programs that decide, with the numbers that they have from when they were loaded.
+fn deciding(stage: &Stage) -> Result<[String; NODES.len()]> {
+    let mut programs = NODES.map(|_| String::new());
+    for (node, programs) in NODES.iter().zip(&mut programs) {
+        *programs = stage.expect(&format!("ssh {node} 'bpftool prog list | grep \"^[0-9]*: lsm \"'"))?;
+    }
+    Ok(programs)
+}
+
+/// Checks that the new agents took over what the old ones had loaded.
+fn adopted(stage: &Stage, before: &[String; NODES.len()]) -> Result<()> {
+    stage.say("the same programs: the new agents have taken them over");
+    let now = deciding(stage)?;
+    ensure!(&now == before, "other programs than before:\n{}", before.join("\n"));
+    Ok(())
 }
 
 /// Starts a loop in both pods, in a session of its own: it must not end with the terminal that starts it.

@@ -7,6 +7,7 @@ mod capability;
 mod dead_node;
 mod new_pods;
 mod second_enforcer;
+mod stored_unjudged;
 mod uninstall;
 
 use anyhow::Result;
@@ -14,7 +15,7 @@ use anyhow::Result;
 use crate::demo::{Stage, Step, ready};
 
 /// All steps, in the order in which they build on each other.
-pub const STEPS: [Step; 7] = [
+pub const STEPS: [Step; 8] = [
     Step { title: "the first write of a new pod is judged", run: new_pods::the_first_write_of_a_new_pod_is_judged },
     Step {
         title: "without the API server enforcement goes on, also when agents are killed",
@@ -24,6 +25,10 @@ pub const STEPS: [Step; 7] = [
     Step {
         title: "a second enforcer on a node refuses, and disturbs nothing",
         run: second_enforcer::a_second_enforcer_refuses,
+    },
+    Step {
+        title: "what was stored without being judged is refused by the nodes, and can be removed",
+        run: stored_unjudged::what_nobody_judged_is_refused_and_can_be_removed,
     },
     Step { title: "a capability that is missing is named", run: capability::a_missing_capability_is_named },
     Step {

@@ -47,6 +47,9 @@ impl<'a> Tables for &'a Rows {
     fn address(&self, _: u32, _: &[u8; 16]) -> Option<u32> {
         None
     }
+    fn range(&self, _: u32, _: u64) -> Option<u32> {
+        None
+    }
     fn port(&self, _: u32, _: u16) -> Option<u32> {
         None
     }
@@ -87,6 +90,9 @@ impl<'a> Event for Happening<'a> {
         Err(Unreadable)
     }
     fn namespace(&mut self, _: u32) -> Result<u32, Unreadable> {
+        Err(Unreadable)
+    }
+    fn capabilities(&mut self, _: u32) -> Result<u64, Unreadable> {
         Err(Unreadable)
     }
     fn number(&mut self, _: u32) -> Result<u64, Unreadable> {

@@ -6,7 +6,7 @@ use stockade_enforcer_common::dimension;
 use stockade_enforcer_common::key::{LpmStrKey, NumKey, StrKey64, StrKey256};
 use stockade_enforcer_common::name::shared_map;
 use stockade_enforcer_common::process::{MarkRow, WHOLE_BINARY, binary_value_id};
-use stockade_policy::ir::{BinaryFilter, PortRange, ValidatedPolicy};
+use stockade_policy::ir::{BinaryFilter, NumberRange, PortRange, ValidatedPolicy};
 use zerocopy::IntoBytes;
 
 use super::nested::{Value, outside_in};
@@ -38,9 +38,10 @@ impl Set {
             Self::Numbers(set) => set.iter().map(|number| Value::Number(*number)).collect(),
             Self::Texts(set) => set.iter().map(|text| Value::text(dimension, text)).collect(),
             Self::Addresses(set) => set.iter().map(|cidr| Value::Network(*cidr)).collect(),
-            Self::Ports(set) => set.iter().flat_map(blocks).map(|(first, bits)| Value::Ports(first, bits)).collect(),
-            // All marks of a chunk together: see `chunks`.
-            Self::Mark { .. } => Vec::new(),
+            Self::Ports(set) => set.iter().flat_map(ports).collect(),
+            Self::Ranges(set) => set.iter().flat_map(numbers).collect(),
+            // All bits of a chunk together: see `chunks`.
+            Self::Mark { .. } | Self::Mask { .. } => Vec::new(),
         }
     }
 }
@@ -54,16 +55,26 @@ pub(super) fn chunk_mask(tests: &[(u32, &Test)], of: impl Fn(bool) -> bool) -> u
     bits.fold(0, |mask, bit| mask | bit)
 }
 
-/// The fewest prefixes that together are a range: (first, bits).
-fn blocks(range: &PortRange) -> Vec<(u16, u32)> {
+fn ports(range: &PortRange) -> Vec<Value> {
+    let port = |(first, bits)| Some(Value::Ports(u16::try_from(first).ok()?, bits));
+    blocks(range.first.into(), range.last.into(), 16).into_iter().filter_map(port).collect()
+}
+
+fn numbers(range: &NumberRange) -> Vec<Value> {
+    let number = |(first, bits)| Some(Value::Numbers(u64::try_from(first).ok()?, bits));
+    blocks(range.first.into(), range.last.into(), 64).into_iter().filter_map(number).collect()
+}
+
+/// The fewest prefixes that together are a range of numbers of `width` bits: (first, bits).
+fn blocks(first: u128, last: u128, width: u32) -> Vec<(u128, u32)> {
     let mut blocks = Vec::new();
-    let (mut at, end) = (u32::from(range.first), u32::from(range.last) + 1);
+    let (mut at, end) = (first, last + 1);
     while at < end {
-        let mut size = if at == 0 { 1 << 16 } else { 1_u32 << at.trailing_zeros() };
+        let mut size = if at == 0 { 1 << width } else { 1_u128 << at.trailing_zeros() };
         while at + size > end {
             size >>= 1;
         }
-        blocks.push((u16::try_from(at).unwrap_or(u16::MAX), 16 - size.trailing_zeros()));
+        blocks.push((at, width - size.trailing_zeros()));
         at += size;
     }
     blocks

@@ -22,6 +22,8 @@ pub(super) enum Value {
     Network(Cidr),
     /// The ports of a prefix: first, bits.
     Ports(u16, u32),
+    /// The numbers of a prefix: first, bits.
+    Numbers(u64, u32),
 }
 
 impl Value {
@@ -56,6 +58,10 @@ impl Value {
                 let mask = u16::MAX.checked_shl(16_u32.saturating_sub(*bits)).unwrap_or(0);
                 bits <= of && (outer ^ inner) & mask == 0
             }
+            (Self::Numbers(outer, bits), Self::Numbers(inner, of)) => {
+                let mask = u64::MAX.checked_shl(64_u32.saturating_sub(*bits)).unwrap_or(0);
+                bits <= of && (outer ^ inner) & mask == 0
+            }
             _ => self == other,
         }
     }
@@ -74,7 +80,7 @@ impl Value {
             return match self {
                 Self::Whole(text) | Self::Prefix(text) => Some(id(text)),
                 Self::Postfix(letters) => Some(id(&postfix(letters))),
-                Self::Number(_) | Self::Network(_) | Self::Ports(..) => None,
+                Self::Number(_) | Self::Network(_) | Self::Ports(..) | Self::Numbers(..) => None,
             };
         }
         Some(match self {
@@ -96,6 +102,9 @@ impl Value {
             }
             Self::Ports(first, bits) => {
                 (hook_map::LPM_NET, LpmNetKey::port(dimension, *first, *bits)?.as_bytes().to_vec())
+            }
+            Self::Numbers(first, bits) => {
+                (hook_map::LPM_NET, LpmNetKey::number(dimension, *first, *bits)?.as_bytes().to_vec())
             }
         })
     }
@@ -155,6 +164,13 @@ mod tests {
         })
     }
 
+    fn numbers() -> impl Strategy<Value = Value> {
+        (any::<u8>(), prop_oneof![Just(0_u32), 56..=64_u32]).prop_map(|(low, bits)| {
+            let mask = u64::MAX.checked_shl(64 - bits).unwrap_or(0);
+            Value::Numbers(u64::from(low) & mask, bits)
+        })
+    }
+
     fn values(one: impl Strategy<Value = Value>) -> impl Strategy<Value = BTreeSet<Value>> {
         prop::collection::btree_set(one, 0..24)
     }
@@ -177,6 +193,10 @@ mod tests {
                 let last = |first: u16, bits: u32| first | u16::MAX.checked_shr(bits).unwrap_or(0);
                 outer <= inner && last(*inner, *inner_bits) <= last(*outer, *outer_bits)
             }
+            (Value::Numbers(outer, outer_bits), Value::Numbers(inner, inner_bits)) => {
+                let last = |first: u64, bits: u32| first | u64::MAX.checked_shr(bits).unwrap_or(0);
+                outer <= inner && last(*inner, *inner_bits) <= last(*outer, *outer_bits)
+            }
             _ => outer == inner,
         };
         let around = |inner: &Value| values.iter().filter(|outer| contains(outer, inner)).cloned().collect();
@@ -193,6 +213,7 @@ mod tests {
                 values(text().prop_map(|text| Value::postfix(&text))),
                 values(network()),
                 values(ports()),
+                values(numbers()),
             ],
         ) {
             let beside = values.iter().map(|value| (value.clone(), value.clone())).collect();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use stockade_enforcer_common::bits::{EMPTY_VECTOR, Vector, Words};
 use stockade_enforcer_common::dimension::{self, CHUNK_DOUBT, CHUNK_MASK, CHUNK_MAY};
 use stockade_enforcer_common::head::{
-    CLASS_UNKNOWN_POD, DIRECT_CLASSES, Head, NEEDS_MARKS, NEEDS_NAMESPACES, NEEDS_PROCESS, RuleRow,
+    CLASS_UNKNOWN_POD, DIRECT_CLASSES, Head, NEEDS_CAPABILITIES, NEEDS_MARKS, NEEDS_NAMESPACES, NEEDS_PROCESS, RuleRow,
 };
 use stockade_enforcer_common::key::{MAX_TEXT, NumKey};
 use stockade_enforcer_common::limit::scope;
@@ -15,6 +15,7 @@ use zerocopy::IntoBytes;
 
 use super::dimensions::{Binaries, chunk_mask};
 use super::fields::{Fields, set};
+use super::masks;
 use super::nested::{self, Value};
 use super::tests_of::{CompiledRule, Limit, Test};
 use super::{Context, TooLarge};
@@ -74,12 +75,14 @@ impl Vectors {
 
 /// The head and tables of these rules.
 pub(super) fn tables(
-    rules: &[CompiledRule],
+    rules: &mut [CompiledRule],
     fields: &Fields,
     context: &Context,
 ) -> (Head, BTreeMap<&'static str, Table>) {
     let (singles, multis, lows) = fields.layout();
     let mut head = Head { words: fields.words(), singles, multis, lows, ..Head::EMPTY };
+    masks::number(rules, &mut head);
+    let rules = &*rules;
     let mut tables: BTreeMap<&'static str, Table> = TABLES.iter().map(|name| (*name, Table::new())).collect();
     let mut vectors = Vectors::new();
     scope(rules, context, &mut head, &mut vectors, &mut tables);
@@ -108,6 +111,9 @@ fn needs(dimension: u32) -> usize {
     match dimension {
         dimension::BINARY_EXACT..=dimension::BINARY_POSTFIX => NEEDS_PROCESS,
         dimension::MARKS..dimension::ARGUMENTS => NEEDS_MARKS,
+        dimension::CAPABILITIES.. => {
+            NEEDS_CAPABILITIES + (dimension - dimension::CAPABILITIES) as usize / dimension::MASK_CHUNKS
+        }
         // Always known: a rule about it must not fail with another's executable.
         dimension::SCOPE | dimension::PID_HOST => usize::MAX,
         dimension::PID_OWN..dimension::MARKS => NEEDS_NAMESPACES,
@@ -285,7 +291,10 @@ fn chunks(
         let (table, key) = nested::numeric(dimension, value);
         tables.entry(table).or_default().insert(key, number.to_ne_bytes().to_vec());
     };
-    insert(CHUNK_MASK, u32::from(mask));
+    // Marks have bits that other hooks ask about.
+    if dimension < dimension::ARGUMENTS {
+        insert(CHUNK_MASK, u32::from(mask));
+    }
     let default = vectors.number(Vector::new(asked.default));
     let binaries = chunk_mask(tests, |binary| binary) != 0;
     // 0 is the value of a dimension of another kind, too.

@@ -18,8 +18,8 @@ use stockade_enforcer_common::name::{hook_map, shared_map};
 use stockade_enforcer_common::plan::kind;
 use stockade_enforcer_common::process::{BinaryIds, Inherited};
 use stockade_policy::ir::{
-    Actions, Arg, ArgFilter, ArgTest, ArgType, BinaryFilter, Cidr, HookPoint, OnFault, PidFilter, PolicyId, PolicyKind,
-    PortRange, Scope, Selector, StringCompare,
+    Actions, Arg, ArgFilter, ArgTest, ArgType, BinaryFilter, Cidr, HookPoint, NumberRange, OnFault, PidFilter,
+    PolicyId, PolicyKind, PortRange, Scope, Selector, StringCompare,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -48,7 +48,13 @@ fn longest<'t>(table: &'t Table, wanted: &[u8]) -> Option<&'t Vec<u8>> {
     table.keys().filter(covers).max_by_key(|key| bits(key)).and_then(|key| table.get(key))
 }
 
-impl HostTables<'_> {
+impl<'a> HostTables<'a> {
+    fn new(tables: &'a BTreeMap<&'static str, Table>) -> Self {
+        let rows = &tables[hook_map::VEC];
+        let vector = |number: u32| Vector::read_from_bytes(&rows[&number.to_ne_bytes()[..]]).unwrap();
+        Self { tables, vectors: (0..).take(rows.len()).map(vector).collect() }
+    }
+
     fn exact(&self, table: &str, key: &[u8]) -> Option<u32> {
         number(self.tables[table].get(key)?)
     }
@@ -78,6 +84,9 @@ impl<'a> Tables for &'a HostTables<'a> {
     }
     fn address(&self, dimension: u32, address: &[u8; 16]) -> Option<u32> {
         self.longest(hook_map::LPM_NET, LpmNetKey::address(dimension, *address, 128)?.as_bytes())
+    }
+    fn range(&self, dimension: u32, value: u64) -> Option<u32> {
+        self.longest(hook_map::LPM_NET, LpmNetKey::number(dimension, value, 64)?.as_bytes())
     }
     fn port(&self, dimension: u32, port: u16) -> Option<u32> {
         self.longest(hook_map::LPM_NET, LpmNetKey::port(dimension, port, 16)?.as_bytes())
@@ -133,6 +142,9 @@ impl<'a> Event for Seen<'a> {
     fn namespace(&mut self, _: u32) -> Result<u32, Unreadable> {
         Ok(1)
     }
+    fn capabilities(&mut self, _: u32) -> Result<u64, Unreadable> {
+        Err(Unreadable)
+    }
     fn number(&mut self, _: u32) -> Result<u64, Unreadable> {
         Ok(self.happening.number)
     }
@@ -184,6 +196,10 @@ fn matches(selector: &Selector, happening: &Happening) -> bool {
         filter.negated
             != match &filter.test {
                 ArgTest::Number(values) => values.contains(&happening.number),
+                ArgTest::Range(ranges) => {
+                    ranges.iter().any(|range| range.first <= happening.number && happening.number <= range.last)
+                }
+                ArgTest::Mask(mask) => happening.number & mask != 0,
                 ArgTest::String(compare, values) => compares(*compare, &happening.path, values),
                 ArgTest::SourceAddress(values) => values.iter().any(|cidr| inside(cidr, socket.source)),
                 ArgTest::DestinationAddress(values) => values.iter().any(|cidr| inside(cidr, socket.destination)),
@@ -264,11 +280,25 @@ fn range() -> impl Strategy<Value = PortRange> {
     (port(), port()).prop_map(|(a, b)| PortRange { first: a.min(b), last: a.max(b) })
 }
 
+fn some_number() -> impl Strategy<Value = u64> {
+    prop_oneof![0_u64..8, Just(u64::MAX), Just(1 << 63), any::<u64>()]
+}
+
+fn number_range() -> impl Strategy<Value = NumberRange> {
+    (some_number(), some_number()).prop_map(|(a, b)| NumberRange { first: a.min(b), last: a.max(b) })
+}
+
+fn mask() -> impl Strategy<Value = u64> {
+    prop_oneof![1_u64..16, (0_u32..64).prop_map(|bit| 1 << bit), 1..=u64::MAX]
+}
+
 fn arg_filter() -> impl Strategy<Value = ArgFilter> {
     let set = |strategy| prop::collection::btree_set(strategy, 1..4);
     let small = || prop::collection::btree_set(0_u16..4, 1..3);
     let test = prop_oneof![
         prop::collection::btree_set(0_u64..5, 1..4).prop_map(|values| (0, ArgTest::Number(values))),
+        prop::collection::btree_set(number_range(), 1..4).prop_map(|values| (0, ArgTest::Range(values))),
+        mask().prop_map(|mask| (0, ArgTest::Mask(mask))),
         (compare(), texts()).prop_map(|(compare, values)| (1, ArgTest::String(compare, values))),
         prop::collection::btree_set(cidr(), 1..4).prop_map(|values| (2, ArgTest::SourceAddress(values))),
         prop::collection::btree_set(cidr(), 1..4).prop_map(|values| (2, ArgTest::DestinationAddress(values))),
@@ -322,7 +352,7 @@ fn happening() -> impl Strategy<Value = Happening> {
             ..SocketData::default()
         },
     );
-    (0_u32..4, 1_u32..5, text(), 0_u64..5, text(), socket)
+    (0_u32..4, 1_u32..5, text(), some_number(), text(), socket)
         .prop_map(|(class, pid, binary, number, path, socket)| Happening { class, pid, binary, number, path, socket })
 }
 
@@ -354,8 +384,7 @@ fn check(policies: &[ValidatedPolicy], happenings: &[Happening]) -> Result<(), T
     let (compiled, failures) = compile(&Attach::Lsm("x".into()), &hooks, &context);
     prop_assert!(failures.is_empty());
     let Rows { head, tables } = &*compiled.rows;
-    let vectors = tables[hook_map::VEC].values().map(|bytes| Vector::read_from_bytes(bytes).unwrap()).collect();
-    let host = HostTables { tables, vectors };
+    let host = HostTables::new(tables);
     let plan = compiled.specification.plan;
     for happening in happenings {
         let mut seen = Seen {
@@ -450,4 +479,38 @@ fn what_does_not_fit_is_named_and_the_rest_stays() {
     let (_, failures) = compile(&Attach::Lsm("x".into()), &hooks, &context);
     assert_eq!(failures.len(), 3);
     assert!(failures.iter().all(|(at, _)| !context.standing.contains_key(&many[*at].id)), "{failures:?}");
+}
+
+#[test]
+fn an_argument_has_room_for_so_many_different_masks() {
+    let asking = |mask: u64| Selector {
+        args: vec![ArgFilter { arg: 0, test: ArgTest::Mask(mask), negated: false }],
+        actions: Actions { post: true, deny: None, signal: None },
+        ..Selector::default()
+    };
+    // Every mask is asked about by two policies.
+    let masks = (1..=MASKS as u64).flat_map(|mask| [mask, mask]).chain([1 << 40]);
+    let policies: Vec<ValidatedPolicy> = masks
+        .enumerate()
+        .map(|(name, mask)| policy_of(name, Scope::Everything, Mode::Enforce, vec![asking(mask)]))
+        .collect();
+    let (last, fitting) = policies.split_last().unwrap();
+    let happenings: Vec<Happening> = [0, 1, 0b10110, 32, 1 << 40, u64::MAX].into_iter().map(with_number).collect();
+    check(fitting, &happenings).unwrap();
+    let hooks: Vec<PlacedHook<'_>> = policies
+        .iter()
+        .map(|policy| PlacedHook { policy, key: policy_key(&policy.id), hook: &policy.hooks[0], placed: placed() })
+        .collect();
+    let context = Context {
+        standing: fitting.iter().map(|policy| (policy.id.clone(), Standing::InForce)).collect(),
+        ..context(&policies)
+    };
+    let (_, failures) = compile(&Attach::Lsm("x".into()), &hooks, &context);
+    let [(at, why)] = &failures[..] else { panic!("{failures:?}") };
+    assert_eq!(policies[*at].id, last.id);
+    assert_eq!(why.to_string(), "the policies on lsm/x compare one number with more than 32 different masks");
+}
+
+fn with_number(number: u64) -> Happening {
+    Happening { class: 0, pid: 1, binary: "/a".into(), number, path: "/a".into(), socket: SocketData::default() }
 }

@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 use stockade_enforcer_common::dimension::{self, Facet, MARK_SLOTS, NamespaceKind};
 use stockade_enforcer_common::plan::kind;
 use stockade_policy::ir::{
-    self, ArgTest, BinaryFilter, Cidr, Namespace, PidFilter, PortRange, RateLimit, Selector, Strength, StringCompare,
-    ValidatedPolicy,
+    self, ArgTest, BinaryFilter, CapabilitySet, Cidr, Namespace, NumberRange, PidFilter, PortRange, RateLimit,
+    Selector, Strength, StringCompare, ValidatedPolicy,
 };
 
 use super::fields::Field;
@@ -34,7 +34,16 @@ pub(super) enum Set {
     Addresses(BTreeSet<Cidr>),
     /// A port is in one of these.
     Ports(BTreeSet<PortRange>),
-    /// This bit of a chunk of marks is set.
+    /// A number is in one of these.
+    Ranges(BTreeSet<NumberRange>),
+    /// A number has one of these bits. In tables it is a [`Self::Mark`]: see [`super::masks`].
+    Mask {
+        /// Which number: an argument, or a set of capabilities ([`dimension::capabilities`]).
+        of: u32,
+        /// The bits.
+        mask: u64,
+    },
+    /// This bit of a chunk of marks, or of what masks a number meets, is set.
     Mark {
         /// Which.
         bit: u32,
@@ -194,7 +203,7 @@ pub(super) fn probe(number: u32, class: u32, can_deny: bool) -> CompiledRule {
 
 fn tests(selector: &Selector, positions: &[u32], context: &Context) -> Vec<(u32, Test)> {
     // What else a selector can have, the engine's table (`stockade_policy::engine`) keeps out.
-    let Selector { pids, binaries, namespaces, args, .. } = selector;
+    let Selector { pids, binaries, namespaces, capabilities, args, .. } = selector;
     let mut tests = Vec::new();
     for filter in pids {
         tests.push(match pid_mark(filter) {
@@ -223,9 +232,19 @@ fn tests(selector: &Selector, positions: &[u32], context: &Context) -> Vec<(u32,
         let test = Test { negated: filter.negated, set: Set::Numbers(numbers) };
         tests.push((dimension::namespace(namespace_kind(filter.namespace)), test));
     }
+    for filter in capabilities {
+        let of = capabilities_of(filter.set);
+        let set = Set::Mask { of, mask: filter.capabilities.0 };
+        tests.push((dimension::masks(of, 0), Test { negated: filter.negated, set }));
+        if filter.in_namespace {
+            let host = context.host_namespaces.get(&Namespace::User).map(|inode| u64::from(*inode));
+            let test = Test { negated: true, set: Set::Numbers(host.into_iter().collect()) };
+            tests.push((dimension::namespace(NamespaceKind::User), test));
+        }
+    }
     for filter in args {
         let position = positions.get(filter.arg).copied().unwrap_or_default();
-        let (facet, set) = argument_test(&filter.test);
+        let (facet, set) = argument_test(&filter.test, position);
         tests.push((dimension::argument(position, facet), Test { negated: filter.negated, set }));
     }
     tests
@@ -247,6 +266,15 @@ pub(super) fn binary_dimension(compare: StringCompare) -> u32 {
     }
 }
 
+/// A set of capabilities among what has masks.
+fn capabilities_of(set: CapabilitySet) -> u32 {
+    dimension::capabilities(match set {
+        CapabilitySet::Effective => 0,
+        CapabilitySet::Inheritable => 1,
+        CapabilitySet::Permitted => 2,
+    })
+}
+
 fn namespace_kind(namespace: Namespace) -> NamespaceKind {
     match namespace {
         Namespace::Uts => NamespaceKind::Uts,
@@ -262,10 +290,12 @@ fn namespace_kind(namespace: Namespace) -> NamespaceKind {
     }
 }
 
-fn argument_test(test: &ArgTest) -> (Facet, Set) {
+fn argument_test(test: &ArgTest, position: u32) -> (Facet, Set) {
     let numbers = |values: &BTreeSet<u16>| Set::Numbers(values.iter().map(|value| u64::from(*value)).collect());
     match test {
         ArgTest::Number(values) => (Facet::Number, Set::Numbers(values.clone())),
+        ArgTest::Range(ranges) => (Facet::Range, Set::Ranges(ranges.clone())),
+        ArgTest::Mask(mask) => (Facet::Masks, Set::Mask { of: position, mask: *mask }),
         ArgTest::String(StringCompare::Equal, values) => (Facet::Whole, Set::Texts(values.clone())),
         ArgTest::String(StringCompare::Prefix, values) => (Facet::Prefix, Set::Texts(values.clone())),
         ArgTest::String(StringCompare::Postfix, values) => (Facet::Postfix, Set::Texts(values.clone())),
@@ -276,9 +306,7 @@ fn argument_test(test: &ArgTest) -> (Facet, Set) {
         ArgTest::Family(values) => (Facet::Family, numbers(values)),
         ArgTest::Protocol(values) => (Facet::Protocol, numbers(values)),
         // The engine's table (`stockade_policy::engine`) keeps them out.
-        ArgTest::Range(_)
-        | ArgTest::Mask(_)
-        | ArgTest::Syscall(_)
+        ArgTest::Syscall(_)
         | ArgTest::Gained { .. }
         | ArgTest::Substring { .. }
         | ArgTest::FileType(_)

@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 use stockade_enforcer_common::event::SocketData;
 use stockade_enforcer_kernel::event::{Arg, Value};
 use stockade_enforcer_kernel::legend::RuleArg;
+use stockade_policy::language::CAPABILITIES;
 
 use super::directory::insert;
 
@@ -22,9 +23,15 @@ pub fn argument(wanted: &RuleArg, read: &[Arg]) -> Json {
         None | Some(Value::NotRead) => json!({"error_arg": {"message": "not needed for the decision and not read"}}),
         Some(Value::Unreadable) => json!({"error_arg": {"message": "could not be read"}}),
         Some(Value::Int(number)) if wanted.ty == "int64" => json!({"long_arg": number.to_string()}),
+        Some(Value::Int(number)) if wanted.ty == "capability" => {
+            json!({"capability_arg": {"value": number, "name": capability(*number)}})
+        }
         Some(Value::Int(number)) => json!({"int_arg": number}),
         // As protojson writes 64 bits: a JSON number loses digits in JavaScript.
         Some(Value::Unsigned(number)) if wanted.ty == "size_t" => json!({"size_arg": number.to_string()}),
+        Some(Value::Unsigned(number)) if CAPABILITY_SETS.contains(&wanted.ty.as_str()) => {
+            json!({format!("{}_arg", wanted.ty): format!("{number:016x}")})
+        }
         Some(Value::Unsigned(number)) => json!({"uint_arg": number}),
         Some(Value::Text { bytes, cut }) => text(&wanted.ty, bytes, *cut),
         Some(Value::Socket(socket)) if wanted.ty == "sockaddr" => json!({"sockaddr_arg": {
@@ -47,6 +54,14 @@ pub fn argument(wanted: &RuleArg, read: &[Arg]) -> Json {
         insert(&mut described, "label", json!(wanted.label));
     }
     described
+}
+
+/// The types that are a set of capabilities.
+const CAPABILITY_SETS: [&str; 4] = ["kernel_cap_t", "cap_inheritable", "cap_permitted", "cap_effective"];
+
+/// The name of a capability, if it has one in this release.
+fn capability(number: i64) -> &'static str {
+    usize::try_from(number).ok().and_then(|at| CAPABILITIES.get(at)).copied().unwrap_or_default()
 }
 
 fn text(ty: &str, bytes: &[u8], cut: bool) -> Json {
@@ -138,6 +153,20 @@ mod tests {
         assert_eq!(described[0], json!({"file_arg": {"path": "/etc/x"}}));
         assert_eq!(described[1], json!({"size_arg": "7"}));
         assert!(described[2]["error_arg"].is_object());
+    }
+
+    #[test]
+    fn capabilities_have_names_and_sets_of_them_are_bits() {
+        let read = [
+            Arg { position: 0, value: Value::Int(21) },
+            Arg { position: 1, value: Value::Unsigned(0x1ff) },
+            Arg { position: 2, value: Value::Int(63) },
+        ];
+        let wanted = [wanted(0, "capability"), wanted(1, "cap_effective"), wanted(2, "capability")];
+        let described = describe(&wanted, &read);
+        assert_eq!(described[0], json!({"capability_arg": {"value": 21, "name": "CAP_SYS_ADMIN"}}));
+        assert_eq!(described[1], json!({"cap_effective_arg": "00000000000001ff"}));
+        assert_eq!(described[2], json!({"capability_arg": {"value": 63, "name": ""}}), "of a later kernel");
     }
 
     #[test]

@@ -147,7 +147,7 @@ codes! {
     Fault UNSUPPORTED "Unsupported" {
         when: "something is in the language, and this release does not carry it out",
         why: "It is in the language and says one thing, but no program of this release does it; ignoring it would weaken the policy.",
-        wrong: "`operator: Mask`",
+        wrong: "`operator: SubString`",
         right: "what [the tables](language.md) say is carried out",
     }
     Fault OBSOLETE "Obsolete" {

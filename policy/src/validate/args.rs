@@ -194,17 +194,8 @@ fn read_one(
             ArgFilter { arg: position, test, negated }
         }
     };
-    let written = node.text_of("operator");
-    report.needs_or(path, Feature::Test(TestKind::of(&filter.test)), instead(written));
+    report.needs(path, Feature::Test(TestKind::of(&filter.test)));
     Some(filter)
-}
-
-/// What can be written instead of an operator that an engine does not have.
-const fn instead(operator: &str) -> &'static str {
-    match operator.as_bytes() {
-        b"Mask" => "list the values that are meant with Equal, or wait for a release that does",
-        _ => "remove it, or wait for a release that does",
-    }
 }
 
 /// The position in [`Args::read`] of what the filter is about.

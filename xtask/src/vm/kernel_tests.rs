@@ -11,9 +11,9 @@ use super::{
     kernel::Image,
     last_lines,
     libtest::{self, Report},
-    quote, run_folder,
+    quote,
 };
-use crate::{built::Tests, step::seconds};
+use crate::{built::Tests, step::seconds, workspace};
 
 /// The package whose integration tests they are: they need a kernel of their own.
 pub(crate) const PACKAGE: &str = "stockade-enforcer-kernel";
@@ -100,7 +100,7 @@ fn on(image: &Image, machine: &Machine, binaries: &[&Path], filters: &[String]) 
         script.push_str(" || failed=$?\n");
     }
     script.push_str("exit $failed\n");
-    let folder = run_folder(&image.name)?;
+    let folder = workspace::run_folder("vm", &image.name)?;
     fs::create_dir_all(&folder)?;
     // Written as it comes, so that somebody who waits can see what runs.
     let mut log = fs::File::create(folder.join(LOG))?;

@@ -7,7 +7,7 @@ mod generated;
 use generated::{Dice, Event as Happens, Pools, Reach, document, each};
 use stockade_enforcer_common::dimension;
 use stockade_enforcer_common::process::{Inherited, MarkRow};
-use stockade_policy::ir::{Class, Hook, Namespace};
+use stockade_policy::ir::{Capabilities, CapabilitySet, Class, Hook, Namespace};
 use stockade_policy::judge;
 use stockade_policy::model::{self, Ancestor, Argument, Place};
 
@@ -64,6 +64,10 @@ impl<'a> Event for Sees<'a> {
     }
     fn namespace(&mut self, kind: u32) -> Result<u32, Unreadable> {
         self.happens.process.namespaces.get(&NAMESPACES[kind as usize]).copied().ok_or(Unreadable)
+    }
+    fn capabilities(&mut self, set: u32) -> Result<u64, Unreadable> {
+        let set = [CapabilitySet::Effective, CapabilitySet::Inheritable, CapabilitySet::Permitted][set as usize];
+        self.happens.process.capabilities.get(&set).map(|Capabilities(bits)| *bits).ok_or(Unreadable)
     }
     fn number(&mut self, arg: u32) -> Result<u64, Unreadable> {
         match self.argument(arg).1 {
@@ -239,8 +243,7 @@ fn agree(hooks: &[PlacedHook<'_>], policies: &[ValidatedPolicy], dice: &mut Dice
             return Err(format!("{row:?} is not {actions:?}, {limit:?}"));
         }
     }
-    let vectors = tables[hook_map::VEC].values().map(|bytes| Vector::read_from_bytes(bytes).unwrap()).collect();
-    let host = HostTables { tables, vectors };
+    let host = HostTables::new(tables);
     let plan = compiled.specification.plan;
     let args = &chosen.placed.args;
     for (happens, cgroup) in events.iter().zip(cgroups) {

@@ -64,8 +64,7 @@ impl Windows for Kept<'_> {
 /// Which policies report an event, as the kernel's part decides.
 fn reported(compiled: &CompiledHook, happening: &Happening, kept: &mut Kept<'_>) -> BTreeSet<String> {
     let Rows { head, tables } = &*compiled.rows;
-    let vectors = tables[hook_map::VEC].values().map(|bytes| Vector::read_from_bytes(bytes).unwrap()).collect();
-    let host = HostTables { tables, vectors };
+    let host = HostTables::new(tables);
     let mut work = Work::default();
     let kinds = compiled.specification.plan.args.map(|arg| arg.kind);
     let mut seen = Seen { happening, ids: BinaryIds::default(), kinds };

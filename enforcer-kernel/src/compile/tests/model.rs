@@ -65,6 +65,9 @@ impl<'a> Event for Sees<'a> {
     fn namespace(&mut self, _: u32) -> Result<u32, Unreadable> {
         unless(self.scene.unread.namespaces, self.scene.inode)
     }
+    fn capabilities(&mut self, set: u32) -> Result<u64, Unreadable> {
+        self.plain.capabilities(set)
+    }
     fn number(&mut self, arg: u32) -> Result<u64, Unreadable> {
         unless(self.scene.unread.args[arg as usize], self.plain.happening.number)
     }
@@ -267,8 +270,7 @@ fn agree(policies: &[ValidatedPolicy], scenes: &[Scene]) -> Result<(), TestCaseE
     let (compiled, failures) = compile(&Attach::Lsm("x".into()), &hooks, &context);
     prop_assert!(failures.is_empty());
     let Rows { head, tables } = &*compiled.rows;
-    let vectors = tables[hook_map::VEC].values().map(|bytes| Vector::read_from_bytes(bytes).unwrap()).collect();
-    let host = HostTables { tables, vectors };
+    let host = HostTables::new(tables);
     let read: Vec<ValidatedPolicy> = policies.iter().map(resolved).collect();
     for scene in scenes {
         let cgroup = CGROUPS[scene.happening.class as usize];
