@@ -146,7 +146,7 @@ pub trait Event {
     fn capabilities(&mut self, set: u32) -> Result<u64, Unreadable>;
     /// An argument that is a number, sign-extended to 64 bits.
     fn number(&mut self, arg: u32) -> Result<u64, Unreadable>;
-    /// An argument that is a socket or a socket address.
+    /// An argument that is a socket, a socket address or a packet.
     fn socket(&mut self, arg: u32) -> Result<&SocketData, Unreadable>;
     /// An argument that is a string or a path.
     fn text(&mut self, arg: u32) -> Result<Self::Text, Unreadable>;
@@ -406,7 +406,7 @@ impl<'a, T: Tables> Search<'a, T> {
         for arg in 0..MAX_ARGS as u32 {
             let possible = match event.kind(arg) {
                 number if kind::is_number(number) => self.numeric(event, arg),
-                kind::SOCK | kind::SOCKADDR => self.socket(event, arg),
+                socket if kind::is_socket(socket) => self.socket(event, arg),
                 _ => true,
             };
             if !possible {

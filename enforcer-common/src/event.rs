@@ -171,7 +171,7 @@ pub mod arg_status {
     pub const NOT_READ: u8 = 3;
 }
 
-/// The data of a socket or socket address. Numbers are 8 bytes, texts their bytes.
+/// The data of a socket, socket address or packet. Numbers are 8 bytes, texts their bytes.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SocketData {
@@ -187,9 +187,9 @@ pub struct SocketData {
     pub source_port: u16,
     /// Remote port.
     pub destination_port: u16,
-    /// Zero.
-    pub reserved: u32,
-    /// Local address, IPv4 mapped; zeros where the family has none.
+    /// Bytes of a packet.
+    pub length: u32,
+    /// Local address (of a packet: its source's), IPv4 mapped; zeros where the family has none.
     pub source: [u8; 16],
     /// Remote address (of a `sockaddr`: the address it names).
     pub destination: [u8; 16],

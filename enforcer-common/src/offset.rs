@@ -111,13 +111,16 @@ kernel! {
     dentry_name: "dentry.d_name.name", "dentry.__d_name.name";
     /// Hash in the low half, length in the high half.
     dentry_hash_length: "dentry.d_name.hash_len", "dentry.__d_name.hash_len";
-    dentry_inode: "dentry.d_inode";
     mount_parent: "mount.mnt_parent";
     mount_mountpoint: "mount.mnt_mountpoint";
     /// Of the `vfsmount` inside.
     mount_mnt: "mount.mnt";
     vfsmount_root: "vfsmount.mnt_root";
     socket_sk: "socket.sk";
+    skb_head: "sk_buff.head";
+    skb_len: "sk_buff.len";
+    /// From the head.
+    skb_network_header: "sk_buff.network_header";
     sock_family: "sock.__sk_common.skc_family";
     sock_number: "sock.__sk_common.skc_num";
     sock_dport: "sock.__sk_common.skc_dport";

@@ -32,12 +32,21 @@ pub mod kind {
     pub const SOCKADDR: u32 = 9;
     /// 64 bits, signed.
     pub const INT64: u32 = 10;
+    /// `struct sk_buff *`: what its headers say.
+    pub const PACKET: u32 = 11;
 
     /// Whether it is a number.
     #[inline(always)]
     #[must_use]
     pub const fn is_number(kind: u32) -> bool {
         matches!(kind, INT | UINT32 | SIZE | INT64)
+    }
+
+    /// Whether it has addresses and ports.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_socket(kind: u32) -> bool {
+        matches!(kind, SOCK | SOCKADDR | PACKET)
     }
 }
 

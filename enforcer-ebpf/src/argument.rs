@@ -3,6 +3,7 @@
 use crate::executable;
 use crate::identity;
 use crate::namespace;
+use crate::packet::read_packet;
 use crate::path;
 use crate::read::{at, copy, pointer, value};
 use crate::rodata::{arg, chain, dimensions, kernel, words};
@@ -132,6 +133,7 @@ impl<S: Source> Happening<S> {
         let data = unsafe { &mut (*self.space.scratch).socket };
         let data = match (self.raw(arg), arg!(arg, kind)) {
             (None | Some(0), _) => None,
+            (Some(raw), kind::PACKET) => (read_packet(self.space.number, raw) == 0).then_some(()),
             (Some(raw), kind::SOCK) => socket::of_sock(raw, arg!(arg, flags) & flag::SOCKET != 0, data),
             (Some(raw), _) => socket::of_sockaddr(raw, arg!(arg, flags) & flag::USER != 0, data),
         };
@@ -197,7 +199,7 @@ impl<S: Source> Happening<S> {
             match arg!(arg, kind) {
                 kind::NONE => {}
                 number if kind::is_number(number) => drop(self.read_number(arg)),
-                kind::SOCK | kind::SOCKADDR => drop(self.read_socket(arg).is_ok()),
+                socket if kind::is_socket(socket) => drop(self.read_socket(arg).is_ok()),
                 _ => drop(self.put(arg, arg_status::NOT_READ, 0)),
             }
         }

@@ -21,6 +21,7 @@ mod limit;
 mod lsm;
 mod map;
 mod namespace;
+mod packet;
 mod path;
 mod read;
 mod rodata;

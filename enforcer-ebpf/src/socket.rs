@@ -7,17 +7,17 @@ use core::mem::MaybeUninit;
 use core::ptr::write_volatile;
 use stockade_enforcer_common::event::SocketData;
 
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+pub(crate) const AF_INET: u16 = 2;
+pub(crate) const AF_INET6: u16 = 10;
 
 /// Writes an IPv4 address, mapped. By words: the compiler's way with bytes is a call.
 #[inline(always)]
-fn put_mapped(to: &mut [u8; 16], address: u32) {
+pub(crate) fn put_mapped(to: &mut [u8; 16], address: u32) {
     put(to, [0, 0xffff_0000 | u64::from(address) << 32]);
 }
 
 #[inline(always)]
-fn put(to: &mut [u8; 16], words: [u64; 2]) {
+pub(crate) fn put(to: &mut [u8; 16], words: [u64; 2]) {
     let to = core::ptr::from_mut(to).cast::<u64>();
     let [low, high] = words;
     // SAFETY: addresses are aligned to 8 bytes in `SocketData`, and the event's data is aligned as well.
@@ -28,7 +28,7 @@ fn put(to: &mut [u8; 16], words: [u64; 2]) {
 }
 
 #[inline(always)]
-fn clear(data: &mut SocketData) {
+pub(crate) fn clear(data: &mut SocketData) {
     let words = core::ptr::from_mut(data).cast::<u64>();
     for word in 0..size_of::<SocketData>() / 8 {
         // SAFETY: inside the data.

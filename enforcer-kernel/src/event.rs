@@ -205,7 +205,7 @@ fn arg(reader: &mut Reader<'_>) -> Result<Arg, DecodeError> {
         status => match u32::from(header.kind) {
             kind::INT | kind::INT64 => Value::Int(number()?.cast_signed()),
             kind::UINT32 | kind::SIZE => Value::Unsigned(number()?),
-            kind::SOCK | kind::SOCKADDR => {
+            socket if kind::is_socket(socket) => {
                 Value::Socket(SocketData::read_from_prefix(data).map_err(|_| DecodeError::Short)?.0)
             }
             _ => Value::Text { bytes: data.to_vec(), cut: status == arg_status::CUT },

@@ -224,6 +224,7 @@ fn kind_of(ty: ArgType) -> Option<u32> {
         ArgType::LinuxBinprm => kind::BINPRM,
         ArgType::Sock | ArgType::Socket => kind::SOCK,
         ArgType::Sockaddr => kind::SOCKADDR,
+        ArgType::Skb => kind::PACKET,
         ArgType::Nop => kind::NONE,
         _ => return None,
     })
@@ -243,6 +244,7 @@ fn pointer_to(ty: ArgType) -> Option<&'static str> {
         ArgType::Sock => Some("struct sock *"),
         ArgType::Socket => Some("struct socket *"),
         ArgType::Sockaddr => Some("struct sockaddr *"),
+        ArgType::Skb => Some("struct sk_buff *"),
         ArgType::KernelCapT => Some("kernel_cap_t *"),
         ArgType::CapEffective | ArgType::CapInheritable | ArgType::CapPermitted => Some("struct cred *"),
         _ => None,

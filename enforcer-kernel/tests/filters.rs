@@ -249,6 +249,51 @@ fn sockets() -> Vec<Case> {
     ]
 }
 
+/// Packets: what the headers of one say.
+fn packets() -> Vec<Case> {
+    let packet = |call: &str, filters: &[(&str, &str)]| {
+        let filter = |(operator, value): &(&str, &str)| json!({"index": 2, "operator": operator, "values": [value]});
+        json!({"kprobes": [{
+            "call": call, "syscall": false, "args": [{"index": 2, "type": "skb"}],
+            "selectors": [{"matchArgs": filters.iter().map(filter).collect::<Vec<_>>()}],
+        }]})
+    };
+    let datagram_to = |from: std::net::IpAddr, to: SocketAddr| {
+        move || assert_eq!(UdpSocket::bind((from, 0)).unwrap().send_to(b"hello", to).unwrap(), 5)
+    };
+    let at = |to: std::net::IpAddr, port: u16| SocketAddr::new(to, port);
+    let [one, two] = [1, 2].map(|last| std::net::IpAddr::from(Ipv4Addr::new(127, 0, 0, last)));
+    let six = Ipv6Addr::LOCALHOST.into();
+    let listener = TcpListener::bind(at(two, 0)).unwrap();
+    let by_stream = move || drop(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+    vec![
+        case(
+            "packet-port",
+            &packet("ip_output", &[("DPort", "4242")]),
+            datagram_to(one, at(one, 4242)),
+            datagram_to(one, at(one, 4243)),
+        ),
+        case(
+            "packet-daddr",
+            &packet("ip_output", &[("DAddr", "127.0.0.2"), ("Protocol", "IPPROTO_UDP")]),
+            datagram_to(one, at(two, 4243)),
+            by_stream,
+        ),
+        case(
+            "packet-saddr",
+            &packet("ip_output", &[("NotSAddr", "127.0.0.1"), ("DPort", "4244")]),
+            datagram_to(two, at(one, 4244)),
+            datagram_to(one, at(one, 4244)),
+        ),
+        case(
+            "packet-six",
+            &packet("ip6_output", &[("DAddr", "::1"), ("DPort", "4245")]),
+            datagram_to(six, at(six, 4245)),
+            datagram_to(six, at(six, 4246)),
+        ),
+    ]
+}
+
 /// What a thread does without some capabilities, of which the others' stay what they are.
 fn with(
     change: impl Fn(&mut CapabilitySets) + Clone + Send + 'static,
@@ -398,6 +443,7 @@ fn every_filter_tells_what_it_is_about_from_what_it_is_not() {
     cases.extend(texts());
     cases.extend(processes(&shop));
     cases.extend(sockets());
+    cases.extend(packets());
     cases.extend(privileges());
     let unseen = json!({"kprobes": [{
         "call": "sys_mkdirat", "syscall": true, "args": [{"index": 1, "type": "string"}],

@@ -32,6 +32,7 @@ pub const RUNS: &[Feature] = &[
     Feature::Type(ArgType::Sock),
     Feature::Type(ArgType::Socket),
     Feature::Type(ArgType::Sockaddr),
+    Feature::Type(ArgType::Skb),
     Feature::Test(TestKind::Number),
     Feature::Test(TestKind::Range),
     Feature::Test(TestKind::Mask),

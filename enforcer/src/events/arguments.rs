@@ -39,6 +39,16 @@ pub fn argument(wanted: &RuleArg, read: &[Arg]) -> Json {
             "addr": address(socket.destination),
             "port": socket.destination_port,
         }}),
+        Some(Value::Socket(socket)) if wanted.ty == "skb" => json!({"skb_arg": {
+            "family": family(socket.family),
+            "protocol": protocol(socket.protocol),
+            "proto": socket.protocol,
+            "saddr": address(socket.source),
+            "daddr": address(socket.destination),
+            "sport": socket.source_port,
+            "dport": socket.destination_port,
+            "len": socket.length,
+        }}),
         Some(Value::Socket(socket)) => json!({"sock_arg": {
             "family": family(socket.family),
             "type": socket_type(socket.kind),
@@ -153,6 +163,18 @@ mod tests {
         assert_eq!(described[0], json!({"file_arg": {"path": "/etc/x"}}));
         assert_eq!(described[1], json!({"size_arg": "7"}));
         assert!(described[2]["error_arg"].is_object());
+    }
+
+    #[test]
+    fn a_packet_says_what_its_headers_do_and_how_long_it_is() {
+        let socket = SocketData { family: 2, protocol: 17, destination_port: 53, length: 71, ..SocketData::default() };
+        let read = [Arg { position: 0, value: Value::Socket(socket) }];
+        let described = describe(&[wanted(0, "skb")], &read);
+        let packet = &described[0]["skb_arg"];
+        assert_eq!(
+            (&packet["protocol"], &packet["dport"], &packet["len"]),
+            (&json!("IPPROTO_UDP"), &json!(53), &json!(71))
+        );
     }
 
     #[test]
