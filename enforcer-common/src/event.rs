@@ -195,6 +195,36 @@ pub struct SocketData {
     pub destination: [u8; 16],
 }
 
+/// The data of a user namespace.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct UserNamespaceData {
+    /// How many it is nested in; 0: the host's.
+    pub level: u32,
+    /// Inode number.
+    pub inode: u32,
+    /// The user and group that made it, in the host's numbers.
+    pub owner: [u32; 2],
+}
+
+/// The data of credentials.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct CredentialsData {
+    /// uid, gid, suid, sgid, euid, egid, fsuid, fsgid, in the host's numbers.
+    pub ids: [u32; 8],
+    /// `SECBIT_*`.
+    pub secure_bits: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Effective, inheritable, permitted.
+    pub capabilities: [u64; 3],
+    /// The user namespace that they are of.
+    pub user_namespace: UserNamespaceData,
+}
+
+const _: () = assert!(size_of::<UserNamespaceData>() == 16);
+const _: () = assert!(size_of::<CredentialsData>() == 80);
 const _: () = assert!(size_of::<EventHeader>() == 16);
 const _: () = assert!(size_of::<ExecEvent>() == 128);
 const _: () = assert!(size_of::<ExitEvent>() == 80);

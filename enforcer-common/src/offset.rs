@@ -57,7 +57,6 @@ kernel! {
     task_nsproxy: "task_struct.nsproxy";
     task_cred: "task_struct.cred";
     task_mm: "task_struct.mm";
-    task_fs: "task_struct.fs";
     task_cgroups: "task_struct.cgroups";
     task_thread_pid: "task_struct.thread_pid";
     task_start_boottime: "task_struct.start_boottime", "task_struct.real_start_time";
@@ -82,8 +81,11 @@ kernel! {
     time_inum: "time_namespace.ns.inum";
     cgroup_inum: "cgroup_namespace.ns.inum";
     user_inum: "user_namespace.ns.inum";
+    user_level: "user_namespace.level";
+    user_owner: "user_namespace.owner";
+    user_group: "user_namespace.group";
+    /// Eight ids and the secure bits stand one after the other.
     cred_uid: "cred.uid";
-    cred_gid: "cred.gid";
     cred_euid: "cred.euid";
     cred_egid: "cred.egid";
     cred_user_ns: "cred.user_ns";
@@ -91,7 +93,6 @@ kernel! {
     cred_cap_inheritable: "cred.cap_inheritable";
     cred_cap_permitted: "cred.cap_permitted";
     mm_exe_file: "mm_struct.exe_file";
-    fs_pwd: "fs_struct.pwd";
     css_set_dfl_cgrp: "css_set.dfl_cgrp";
     cgroup_kn: "cgroup.kn";
     cgroup_level: "cgroup.level";

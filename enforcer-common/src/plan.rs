@@ -34,12 +34,23 @@ pub mod kind {
     pub const INT64: u32 = 10;
     /// `struct sk_buff *`: what its headers say.
     pub const PACKET: u32 = 11;
+    /// `struct cred *`: what it allows, for reports only.
+    pub const CREDENTIALS: u32 = 12;
+    /// `struct user_namespace *`, for reports only.
+    pub const USER_NAMESPACE: u32 = 13;
 
     /// Whether it is a number.
     #[inline(always)]
     #[must_use]
     pub const fn is_number(kind: u32) -> bool {
         matches!(kind, INT | UINT32 | SIZE | INT64)
+    }
+
+    /// Whether it is read only where an event reports it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_report(kind: u32) -> bool {
+        matches!(kind, CREDENTIALS | USER_NAMESPACE)
     }
 
     /// Whether it has addresses and ports.

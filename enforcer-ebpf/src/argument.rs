@@ -6,8 +6,9 @@ use crate::namespace;
 use crate::packet::read_packet;
 use crate::path;
 use crate::read::{at, copy, pointer, value};
+use crate::report::put_report;
 use crate::rodata::{arg, chain, dimensions, kernel, words};
-use crate::scratch::{ARGS, Space};
+use crate::scratch::{ARGS, Scratch, Space};
 use crate::socket;
 use crate::table::{LAST_TEXT, Text};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
@@ -17,7 +18,7 @@ use core::ptr::{read_volatile, write_volatile};
 use stockade_enforcer_common::counter::Place;
 use stockade_enforcer_common::decide::{Event, Unreadable};
 use stockade_enforcer_common::dimension::{DimensionSet, contains, intersects};
-use stockade_enforcer_common::event::{ArgHeader, SocketData, arg_status};
+use stockade_enforcer_common::event::{ArgHeader, CredentialsData, SocketData, arg_status};
 use stockade_enforcer_common::plan::{MAX_ARGS, MAX_CHAIN, flag, kind, source};
 use stockade_enforcer_common::process::{BinaryIds, Inherited, MAX_PATH, PROCESS_LINEAGE_UNKNOWN, ProcessRecord};
 use stockade_enforcer_common::verifier::opaque;
@@ -48,8 +49,30 @@ pub(crate) struct Happening<S> {
     pub(crate) class: u32,
 }
 
-/// The last offset at which a number or a socket begins.
-const LAST_FIXED: u64 = (ARGS - size_of::<ArgHeader>() - size_of::<SocketData>()) as u64;
+/// The last offset at which anything but a text begins.
+const LAST_FIXED: u64 = (ARGS - size_of::<ArgHeader>() - size_of::<CredentialsData>()) as u64;
+
+/// Puts an argument's header down; returns where its data goes.
+#[inline(always)]
+pub(crate) fn put(scratch: *mut Scratch, arg: u32, kind: u32, status: u8, length: u64) -> Option<*mut u8> {
+    // SAFETY: inside the scratch.
+    unsafe {
+        let offset = opaque(read_volatile(&raw const (*scratch).cursor));
+        if offset > LAST_FIXED {
+            return None;
+        }
+        let place = (&raw mut (*scratch).args).cast::<u8>().add(offset as usize);
+        let header = ArgHeader { position: arg as u8, kind: kind as u8, status, reserved: 0, length: length as u32 };
+        *place.cast::<ArgHeader>() = header;
+        let next = offset + size_of::<ArgHeader>() as u64 + (length + 7 & !7);
+        write_volatile(&raw mut (*scratch).cursor, next);
+        let read = read_volatile(&raw const (*scratch).read);
+        write_volatile(&raw mut (*scratch).read, read | 1 << arg);
+        let count = read_volatile(&raw const (*scratch).count);
+        write_volatile(&raw mut (*scratch).count, count + 1);
+        Some(place.add(size_of::<ArgHeader>()))
+    }
+}
 
 impl<S: Source> Happening<S> {
     /// The value of an argument's register or field, pointers followed.
@@ -72,29 +95,14 @@ impl<S: Source> Happening<S> {
     /// Puts an argument's header down; returns where its data goes.
     #[inline(always)]
     fn put(&mut self, arg: u32, status: u8, length: u64) -> Option<*mut u8> {
-        // SAFETY: inside the scratch.
-        unsafe {
-            let offset = opaque(read_volatile(&raw const (*self.space.scratch).cursor));
-            if offset > LAST_FIXED {
-                return None;
-            }
-            let place = (&raw mut (*self.space.scratch).args).cast::<u8>().add(offset as usize);
-            let header = ArgHeader {
-                position: arg as u8,
-                kind: arg!(arg, kind) as u8,
-                status,
-                reserved: 0,
-                length: length as u32,
-            };
-            *place.cast::<ArgHeader>() = header;
-            let next = offset + size_of::<ArgHeader>() as u64 + (length + 7 & !7);
-            write_volatile(&raw mut (*self.space.scratch).cursor, next);
-            let read = read_volatile(&raw const (*self.space.scratch).read);
-            write_volatile(&raw mut (*self.space.scratch).read, read | 1 << arg);
-            let count = read_volatile(&raw const (*self.space.scratch).count);
-            write_volatile(&raw mut (*self.space.scratch).count, count + 1);
-            Some(place.add(size_of::<ArgHeader>()))
-        }
+        put(self.space.scratch, arg, arg!(arg, kind), status, length)
+    }
+
+    /// Puts an address where functions of their own find it.
+    #[inline(always)]
+    fn hand_over(&self, raw: u64) {
+        // SAFETY: the space is this run's alone.
+        unsafe { write_volatile(&raw mut (*self.space.scratch).address, raw) }
     }
 
     #[inline(always)]
@@ -133,7 +141,10 @@ impl<S: Source> Happening<S> {
         let data = unsafe { &mut (*self.space.scratch).socket };
         let data = match (self.raw(arg), arg!(arg, kind)) {
             (None | Some(0), _) => None,
-            (Some(raw), kind::PACKET) => (read_packet(self.space.number, raw) == 0).then_some(()),
+            (Some(raw), kind::PACKET) => {
+                self.hand_over(raw);
+                (read_packet(self.space.number) == 0).then_some(())
+            }
             (Some(raw), kind::SOCK) => socket::of_sock(raw, arg!(arg, flags) & flag::SOCKET != 0, data),
             (Some(raw), _) => socket::of_sockaddr(raw, arg!(arg, flags) & flag::USER != 0, data),
         };
@@ -200,6 +211,13 @@ impl<S: Source> Happening<S> {
                 kind::NONE => {}
                 number if kind::is_number(number) => drop(self.read_number(arg)),
                 socket if kind::is_socket(socket) => drop(self.read_socket(arg).is_ok()),
+                report if kind::is_report(report) => {
+                    let raw = self.raw(arg).unwrap_or_default();
+                    self.hand_over(raw);
+                    if put_report(self.space.number, u64::from(arg), u64::from(report)) != 0 {
+                        self.unreadable(arg);
+                    }
+                }
                 _ => drop(self.put(arg, arg_status::NOT_READ, 0)),
             }
         }

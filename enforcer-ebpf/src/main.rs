@@ -24,6 +24,7 @@ mod namespace;
 mod packet;
 mod path;
 mod read;
+mod report;
 mod rodata;
 mod scratch;
 mod socket;

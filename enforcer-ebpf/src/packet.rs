@@ -4,6 +4,7 @@ use crate::read::{at, pointer, value};
 use crate::rodata::{arg, kernel};
 use crate::scratch::of;
 use crate::socket::{AF_INET, AF_INET6, clear, put, put_mapped};
+use core::ptr::read_volatile;
 use stockade_enforcer_common::event::SocketData;
 use stockade_enforcer_common::plan::{MAX_ARGS, kind};
 
@@ -19,17 +20,17 @@ const SCTP: u8 = 132;
 /// Headers between an IPv6 header and what it carries that are looked at; a packet with more cannot be read.
 const MAX_EXTENSIONS: u32 = 7;
 
-/// Reads a packet into [`crate::scratch::Scratch::socket`]; 0 if it could be read. A function that the verifier looks at
+/// Reads the packet at [`crate::scratch::Scratch::address`] into `socket`; 0 if it could be read. A function that the verifier looks at
 /// once, and whose stack is its own.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn read_packet(space: u64, packet: u64) -> u64 {
+pub(crate) extern "C" fn read_packet(space: u64) -> u64 {
     let scratch = of(space);
     if scratch.is_null() || !(0..MAX_ARGS as u32).any(|arg| arg!(arg, kind) == kind::PACKET) {
         return 1;
     }
     // SAFETY: the space is this run's alone.
-    let data = unsafe { &mut (*scratch).socket };
+    let (packet, data) = unsafe { (read_volatile(&raw const (*scratch).address), &mut (*scratch).socket) };
     u64::from(of_packet(packet, data).is_none())
 }
 

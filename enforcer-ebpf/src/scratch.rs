@@ -55,6 +55,9 @@ pub(crate) struct Scratch {
     pub(crate) words: u64,
     /// Limits of what is reported.
     pub(crate) limiting: Limiting,
+    /// What a function of its own is to read: in memory, because to the verifier it may be a pointer, and functions take
+    /// numbers.
+    pub(crate) address: u64,
     /// A socket.
     pub(crate) socket: SocketData,
     /// A path, built from its end.

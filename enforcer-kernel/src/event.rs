@@ -1,7 +1,8 @@
 //! Records of the ring → typed events. Nothing in a record is trusted to be as long as it says.
 
 use stockade_enforcer_common::event::{
-    ArgHeader, EventHeader, ExecEvent, ExitEvent, HookEvent, SocketData, arg_status, event_kind,
+    ArgHeader, CredentialsData, EventHeader, ExecEvent, ExitEvent, HookEvent, SocketData, UserNamespaceData,
+    arg_status, event_kind,
 };
 use stockade_enforcer_common::plan::kind;
 use zerocopy::FromBytes;
@@ -94,6 +95,10 @@ pub enum Value {
     },
     /// A socket or socket address.
     Socket(SocketData),
+    /// Credentials.
+    Credentials(CredentialsData),
+    /// A user namespace.
+    UserNamespace(UserNamespaceData),
     /// It could not be read.
     Unreadable,
     /// It was not needed for the decision and was not read.
@@ -205,6 +210,12 @@ fn arg(reader: &mut Reader<'_>) -> Result<Arg, DecodeError> {
         status => match u32::from(header.kind) {
             kind::INT | kind::INT64 => Value::Int(number()?.cast_signed()),
             kind::UINT32 | kind::SIZE => Value::Unsigned(number()?),
+            kind::CREDENTIALS => {
+                Value::Credentials(CredentialsData::read_from_prefix(data).map_err(|_| DecodeError::Short)?.0)
+            }
+            kind::USER_NAMESPACE => {
+                Value::UserNamespace(UserNamespaceData::read_from_prefix(data).map_err(|_| DecodeError::Short)?.0)
+            }
             socket if kind::is_socket(socket) => {
                 Value::Socket(SocketData::read_from_prefix(data).map_err(|_| DecodeError::Short)?.0)
             }

@@ -225,6 +225,8 @@ fn kind_of(ty: ArgType) -> Option<u32> {
         ArgType::Sock | ArgType::Socket => kind::SOCK,
         ArgType::Sockaddr => kind::SOCKADDR,
         ArgType::Skb => kind::PACKET,
+        ArgType::Cred => kind::CREDENTIALS,
+        ArgType::UserNamespace => kind::USER_NAMESPACE,
         ArgType::Nop => kind::NONE,
         _ => return None,
     })
@@ -246,7 +248,10 @@ fn pointer_to(ty: ArgType) -> Option<&'static str> {
         ArgType::Sockaddr => Some("struct sockaddr *"),
         ArgType::Skb => Some("struct sk_buff *"),
         ArgType::KernelCapT => Some("kernel_cap_t *"),
-        ArgType::CapEffective | ArgType::CapInheritable | ArgType::CapPermitted => Some("struct cred *"),
+        ArgType::Cred | ArgType::CapEffective | ArgType::CapInheritable | ArgType::CapPermitted => {
+            Some("struct cred *")
+        }
+        ArgType::UserNamespace => Some("struct user_namespace *"),
         _ => None,
     }
 }
@@ -254,6 +259,7 @@ fn pointer_to(ty: ArgType) -> Option<&'static str> {
 /// How what a pointer leads to is read, for types that are numbers behind one.
 fn reach(plan: ArgPlan, ty: ArgType, btf: &KernelBtf) -> Result<ArgPlan, NoPlace> {
     let field = match ty {
+        ArgType::Cred => return ids_together(btf).map(|()| plan),
         // It has one field, or two halves, lowest first.
         ArgType::KernelCapT => return Ok(ArgPlan { depth: 1, ..plan }),
         ArgType::CapEffective => "cap_effective",
@@ -263,6 +269,18 @@ fn reach(plan: ArgPlan, ty: ArgType, btf: &KernelBtf) -> Result<ArgPlan, NoPlace
     };
     let offset = btf.field("cred", field).map_err(|error| NoPlace::Argument(error.to_string()))?.offset();
     Ok(ArgPlan { depth: 1, chain: [offset, 0, 0, 0], ..plan })
+}
+
+/// Credentials are read in one piece from the first id to the secure bits.
+fn ids_together(btf: &KernelBtf) -> Result<(), NoPlace> {
+    let fields = ["uid", "gid", "suid", "sgid", "euid", "egid", "fsuid", "fsgid", "securebits"];
+    let offsets: Result<Vec<u32>, _> =
+        fields.iter().map(|field| btf.field("cred", field).map(crate::btf::Field::offset)).collect();
+    let offsets = offsets.map_err(|error| NoPlace::Argument(error.to_string()))?;
+    let together = offsets.windows(2).all(|pair| matches!(pair, [one, next] if one + 4 == *next));
+    together
+        .then_some(())
+        .ok_or_else(|| NoPlace::Argument("this kernel has the fields of struct cred in an order of its own".into()))
 }
 
 /// Whether BTF has `found` where a policy says `ty`, and how it is read then.

@@ -519,3 +519,44 @@ fn egress_is_seen_where_the_connection_is_made_whatever_family_the_socket_has() 
     assert_eq!(connect(&shop, elsewhere), Some(0));
     finish(engine);
 }
+
+#[test]
+fn credentials_are_reported_as_they_are_handed_over() {
+    if !in_guest() {
+        return;
+    }
+    let mut engine = fresh_engine();
+    let policy = hooking(
+        "kprobes",
+        "enforce",
+        &json!({
+            "call": "security_capable", "syscall": false,
+            "args": [
+                {"index": 0, "type": "cred"}, {"index": 1, "type": "user_namespace"}, {"index": 2, "type": "capability"},
+            ],
+            "selectors": [{"matchArgs": [{"index": 2, "operator": "Equal", "values": ["CAP_SYS_CHROOT"]}]}],
+        }),
+    );
+    attach(&mut engine, &policy);
+    let thread = std::thread::spawn(|| {
+        let mut sets = rustix::thread::capabilities(None).unwrap();
+        sets.inheritable = rustix::thread::CapabilitySet::NET_RAW;
+        rustix::thread::set_capabilities(None, sets).unwrap();
+        rustix::process::chroot("/").unwrap();
+        sets
+    });
+    let sets = thread.join().unwrap();
+    let event = hook_event(&mut engine, fired);
+    let read = |at: usize| arg(&event, event.fired[0].rule.args[at].position);
+    let Value::Credentials(credentials) = read(0) else { panic!("{:?}", event.args) };
+    assert_eq!(credentials.ids, [0; 8], "root's");
+    assert_eq!((credentials.secure_bits, credentials.reserved), (0, 0));
+    let expected = [sets.effective, sets.inheritable, sets.permitted].map(|set| set.bits());
+    assert_eq!(credentials.capabilities, expected);
+    let Value::UserNamespace(namespace) = read(1) else { panic!("{:?}", event.args) };
+    assert_eq!(*namespace, credentials.user_namespace);
+    let inode = std::fs::read_link("/proc/self/ns/user").unwrap();
+    assert_eq!(inode.to_string_lossy(), format!("user:[{}]", namespace.inode));
+    assert_eq!((namespace.level, namespace.owner), (0, [0, 0]));
+    finish(engine);
+}

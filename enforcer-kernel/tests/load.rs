@@ -58,6 +58,12 @@ fn plans() -> Vec<(&'static str, &'static str, Plan)> {
             limited(plan(3, &[arg(0, kind::SOCK, flag::SOCKET), arg(1, kind::SOCKADDR, 0), arg(2, kind::INT, 0)])),
         ),
         ("a string", "kernel_module_request", plan(1, &[arg(0, kind::STRING, 0)])),
+        ("a socket and a packet", "socket_sock_rcv_skb", plan(2, &[arg(0, kind::SOCK, 0), arg(1, kind::PACKET, 0)])),
+        (
+            "credentials, a user namespace, a number",
+            "capable",
+            plan(4, &[arg(0, kind::CREDENTIALS, 0), arg(1, kind::USER_NAMESPACE, 0), arg(2, kind::INT, 0)]),
+        ),
     ]
 }
 

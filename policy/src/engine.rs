@@ -33,6 +33,8 @@ pub const RUNS: &[Feature] = &[
     Feature::Type(ArgType::Socket),
     Feature::Type(ArgType::Sockaddr),
     Feature::Type(ArgType::Skb),
+    Feature::Type(ArgType::Cred),
+    Feature::Type(ArgType::UserNamespace),
     Feature::Test(TestKind::Number),
     Feature::Test(TestKind::Range),
     Feature::Test(TestKind::Mask),

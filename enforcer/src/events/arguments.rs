@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 use serde_json::{Value as Json, json};
-use stockade_enforcer_common::event::SocketData;
+use stockade_enforcer_common::event::{CredentialsData, SocketData, UserNamespaceData};
 use stockade_enforcer_kernel::event::{Arg, Value};
 use stockade_enforcer_kernel::legend::RuleArg;
 use stockade_policy::language::CAPABILITIES;
@@ -39,6 +39,8 @@ pub fn argument(wanted: &RuleArg, read: &[Arg]) -> Json {
             "addr": address(socket.destination),
             "port": socket.destination_port,
         }}),
+        Some(Value::Credentials(credentials)) => json!({"process_credentials_arg": described_credentials(credentials)}),
+        Some(Value::UserNamespace(namespace)) => json!({"user_ns_arg": described_namespace(namespace)}),
         Some(Value::Socket(socket)) if wanted.ty == "skb" => json!({"skb_arg": {
             "family": family(socket.family),
             "protocol": protocol(socket.protocol),
@@ -64,6 +66,43 @@ pub fn argument(wanted: &RuleArg, read: &[Arg]) -> Json {
         insert(&mut described, "label", json!(wanted.label));
     }
     described
+}
+
+fn described_credentials(credentials: &CredentialsData) -> Json {
+    const SECURE_BITS: [&str; 8] = [
+        "SecBitNoRoot",
+        "SecBitNoRootLocked",
+        "SecBitNoSetUidFixup",
+        "SecBitNoSetUidFixupLocked",
+        "SecBitKeepCaps",
+        "SecBitKeepCapsLocked",
+        "SecBitNoCapAmbientRaise",
+        "SecBitNoCapAmbientRaiseLocked",
+    ];
+    let CredentialsData { ids, secure_bits, capabilities, user_namespace, reserved: _ } = credentials;
+    let [uid, gid, suid, sgid, euid, egid, fsuid, fsgid] = ids;
+    let [effective, inheritable, permitted] = capabilities;
+    json!({
+        "uid": uid, "gid": gid, "suid": suid, "sgid": sgid, "euid": euid, "egid": egid, "fsuid": fsuid, "fsgid": fsgid,
+        "securebits": names(u64::from(*secure_bits), &SECURE_BITS),
+        "caps": {
+            "effective": names(*effective, &CAPABILITIES),
+            "inheritable": names(*inheritable, &CAPABILITIES),
+            "permitted": names(*permitted, &CAPABILITIES),
+        },
+        "user_ns": described_namespace(user_namespace),
+    })
+}
+
+fn described_namespace(namespace: &UserNamespaceData) -> Json {
+    let UserNamespaceData { level, inode, owner: [uid, gid] } = namespace;
+    json!({"level": level, "uid": uid, "gid": gid, "ns": {"inum": inode, "is_host": *level == 0}})
+}
+
+/// The names of the bits that are set; one without a name is its number.
+fn names(bits: u64, names: &[&str]) -> Vec<String> {
+    let set = (0..64_usize).filter(|bit| bits >> bit & 1 == 1);
+    set.map(|bit| names.get(bit).map_or_else(|| bit.to_string(), |name| (*name).to_owned())).collect()
 }
 
 /// The types that are a set of capabilities.
@@ -175,6 +214,25 @@ mod tests {
             (&packet["protocol"], &packet["dport"], &packet["len"]),
             (&json!("IPPROTO_UDP"), &json!(53), &json!(71))
         );
+    }
+
+    #[test]
+    fn credentials_are_spelled_out() {
+        let credentials = CredentialsData {
+            ids: [1, 2, 3, 4, 5, 6, 7, 8],
+            secure_bits: 0b1_0001,
+            capabilities: [1 << 21, 0, 1 << 60],
+            user_namespace: UserNamespaceData { level: 1, inode: 99, owner: [1000, 1001] },
+            ..CredentialsData::default()
+        };
+        let read = [Arg { position: 0, value: Value::Credentials(credentials) }];
+        let described = &describe(&[wanted(0, "cred")], &read)[0]["process_credentials_arg"];
+        assert_eq!((&described["uid"], &described["egid"], &described["fsgid"]), (&json!(1), &json!(6), &json!(8)));
+        assert_eq!(described["securebits"], json!(["SecBitNoRoot", "SecBitKeepCaps"]));
+        let caps = json!({"effective": ["CAP_SYS_ADMIN"], "inheritable": [], "permitted": ["60"]});
+        assert_eq!(described["caps"], caps);
+        let namespace = json!({"level": 1, "uid": 1000, "gid": 1001, "ns": {"inum": 99, "is_host": false}});
+        assert_eq!(described["user_ns"], namespace);
     }
 
     #[test]
