@@ -126,6 +126,13 @@ impl<S: Source> Happening<S> {
                 2 => raw & 0xffff,
                 _ => raw & 0xffff_ffff,
             },
+            // A narrower field of a tracepoint.
+            kind::INT64 => match (arg!(arg, flags) & flag::SIGNED, arg!(arg, size)) {
+                (flag::SIGNED, 1) => i64::from(raw as i8) as u64,
+                (flag::SIGNED, 2) => i64::from(raw as i16) as u64,
+                (flag::SIGNED, 4) => i64::from(raw as i32) as u64,
+                _ => raw,
+            },
             _ => raw,
         };
         if let Some(place) = self.put(arg, arg_status::READ, 8) {

@@ -79,7 +79,7 @@ fn six(header: u64, data: &mut SocketData) -> Option<(u8, u64)> {
     put(&mut data.source, [a, b]);
     put(&mut data.destination, [c, d]);
     let (mut next, mut payload) = ((first >> 48) as u8, header + 40);
-    for _ in 0..MAX_EXTENSIONS {
+    for _ in 0..=MAX_EXTENSIONS {
         let unit = match next {
             HOP_BY_HOP | ROUTING | DESTINATION => 8,
             AUTHENTICATION => 4,

@@ -31,7 +31,7 @@ pub(crate) const LAST_TEXT: u64 = (ARGS - MAX_PATH) as u64;
 
 /// The rows of the generation that decides.
 ///
-/// What is looked up is looked up by functions that the verifier looks at once; a hook has up to a hundred dimensions.
+/// What is looked up is looked up by functions that the verifier looks at once; a hook has more than a hundred dimensions.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows {
     pub(crate) slot: u32,

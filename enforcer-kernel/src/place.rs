@@ -236,6 +236,9 @@ fn not_read(ty: ArgType) -> NoPlace {
     NoPlace::Argument(format!("type {} is not read by this version", spelling(ty)))
 }
 
+/// A pointer to a set of capabilities, as BTF spells it.
+const CAPABILITIES: &str = "kernel_cap_t *";
+
 /// The structure that a pointer type of a policy is to, as BTF spells it.
 fn pointer_to(ty: ArgType) -> Option<&'static str> {
     match ty {
@@ -247,7 +250,7 @@ fn pointer_to(ty: ArgType) -> Option<&'static str> {
         ArgType::Socket => Some("struct socket *"),
         ArgType::Sockaddr => Some("struct sockaddr *"),
         ArgType::Skb => Some("struct sk_buff *"),
-        ArgType::KernelCapT => Some("kernel_cap_t *"),
+        ArgType::KernelCapT => Some(CAPABILITIES),
         ArgType::Cred | ArgType::CapEffective | ArgType::CapInheritable | ArgType::CapPermitted => {
             Some("struct cred *")
         }
@@ -285,7 +288,11 @@ fn ids_together(btf: &KernelBtf) -> Result<(), NoPlace> {
 
 /// Whether BTF has `found` where a policy says `ty`, and how it is read then.
 fn argument(ty: ArgType, index: u32, parameters: &[BtfParam], of: &str, btf: &KernelBtf) -> Result<ArgPlan, NoPlace> {
-    checked(ty, index, parameters, of).and_then(|plan| reach(plan, ty, btf))
+    let plan = checked(ty, index, parameters, of)?;
+    // A set by itself, not one of credentials.
+    let itself =
+        ty.class() == Class::Capabilities && parameters.get(index as usize).is_some_and(|p| p.ty == CAPABILITIES);
+    reach(plan, if itself { ArgType::KernelCapT } else { ty }, btf)
 }
 
 fn checked(ty: ArgType, index: u32, parameters: &[BtfParam], of: &str) -> Result<ArgPlan, NoPlace> {
@@ -305,6 +312,7 @@ fn checked(ty: ArgType, index: u32, parameters: &[BtfParam], of: &str) -> Result
             plan.flags |= flag::NULLABLE;
             true
         }
+        Some(_) if ty.class() == Class::Capabilities && found == CAPABILITIES => true,
         Some(wanted) => found == wanted || found == "void *",
     };
     if fits {

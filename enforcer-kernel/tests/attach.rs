@@ -542,6 +542,9 @@ fn credentials_are_reported_as_they_are_handed_over() {
         let mut sets = rustix::thread::capabilities(None).unwrap();
         sets.inheritable = rustix::thread::CapabilitySet::NET_RAW;
         rustix::thread::set_capabilities(None, sets).unwrap();
+        let (user, group) = (rustix::process::Uid::from_raw, rustix::process::Gid::from_raw);
+        rustix::thread::set_thread_res_gid(group(31), group(32), group(33)).unwrap();
+        rustix::thread::set_thread_res_uid(user(21), user(0), user(23)).unwrap();
         rustix::process::chroot("/").unwrap();
         sets
     });
@@ -549,7 +552,7 @@ fn credentials_are_reported_as_they_are_handed_over() {
     let event = hook_event(&mut engine, fired);
     let read = |at: usize| arg(&event, event.fired[0].rule.args[at].position);
     let Value::Credentials(credentials) = read(0) else { panic!("{:?}", event.args) };
-    assert_eq!(credentials.ids, [0; 8], "root's");
+    assert_eq!(credentials.ids, [21, 31, 23, 33, 0, 32, 0, 32]);
     assert_eq!((credentials.secure_bits, credentials.reserved), (0, 0));
     let expected = [sets.effective, sets.inheritable, sets.permitted].map(|set| set.bits());
     assert_eq!(credentials.capabilities, expected);

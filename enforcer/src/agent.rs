@@ -248,13 +248,13 @@ fn whole(counts: &Counts, integrity: &Integrity) -> (ConditionStatus, Reason, St
         message = format!("{message}; events lost because the ring was full: {}", magnitude(counts.events_lost));
     }
     if !observing.is_empty() {
-        message = format!("{message}; calls that programs which only observe did not see: {}", observing.join(", "));
+        message = format!("{message}; calls that probes did not see: {}", observing.join(", "));
     }
     (ConditionStatus::True, Reason::ReadBack, message)
 }
 
-/// The programs that missed calls, and about how many: those that verdicts are made of, and the others. The kernel does not
-/// run an observing program on a CPU that is in the middle of another; one that decides it always runs.
+/// The programs that missed calls, and about how many: those that refuse, and probes, which report and signal. The kernel does
+/// not run a probe on a CPU that is in the middle of another program; one that decides it always runs.
 fn missed(counts: &Counts) -> (Vec<String>, Vec<String>) {
     let missed = counts.missed.iter().filter(|(_, count)| **count > 0);
     let described = missed.map(|(program, count)| (program, format!("{program}: {}", magnitude(*count))));
@@ -395,7 +395,7 @@ mod tests {
         counts.missed.insert("lsm_file_open-02".into(), 0);
         let (status, _, message) = whole(&counts, &integrity);
         assert_eq!(status, ConditionStatus::True);
-        assert!(message.ends_with("which only observe did not see: kprobe_fd_install-01: 10+"), "{message}");
+        assert!(message.ends_with("calls that probes did not see: kprobe_fd_install-01: 10+"), "{message}");
         counts.missed.insert("lsm_file_open-02".into(), 1);
         let (status, reason, message) = whole(&counts, &integrity);
         assert_eq!((status, reason), (ConditionStatus::False, Reason::CallsMissed));

@@ -312,8 +312,8 @@ fn namespace_changed(filter: &NamespaceChange, process: &Process) -> Holds {
 
 fn capability_matches(filter: &CapabilityFilter, process: &Process) -> Holds {
     let CapabilityFilter { set, negated, in_namespace, capabilities: Capabilities(listed) } = filter;
-    let Capabilities(has) = process.capabilities.get(set)?;
-    both(about_users(*in_namespace, process), Some(negate(has & listed != 0, *negated)))
+    let holds = process.capabilities.get(set).map(|Capabilities(has)| negate(has & listed != 0, *negated));
+    both(about_users(*in_namespace, process), holds)
 }
 
 fn capability_changed(filter: &CapabilityChange, process: &Process) -> Holds {

@@ -97,6 +97,11 @@ impl Cache {
         Ok(Self { root })
     }
 
+    /// Where everything that is kept lies.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// A folder that is kept and changed in place, such as another builder's own cache. Nothing is keyed or locked.
     pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.root.join(name);

@@ -3,34 +3,42 @@
 use std::{
     env,
     ffi::OsString,
-    os::unix::{ffi::OsStrExt, process::CommandExt},
-    path::Path,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    process::{Run, is_root, which},
+    cache::Cache,
+    process::{is_root, which},
     workspace,
 };
 
-/// Says to the program that runs as root whose the checkout is: `uid:gid`.
-const OWNER: &str = "STOCKADE_OWNER";
+/// What sudo runs: the program, and then, however it ended, what was built is given to whose the checkout is.
+const SCRIPT: &str = r#"owner=$1; target=$2; cache=$3; shift 3
+trap : INT TERM HUP
+"$@"
+code=$?
+chown --recursive --no-dereference "$owner" "$target" "$cache"
+exit $code"#;
 
-/// Variables that reach the program that runs as root. Cargo's home does not: root has one.
-const KEPT: [&str; 8] = [
-    "PATH",
+/// Variables that reach the program that runs as root, beside those of the rig. Cargo's home does not: root has one.
+const KEPT: [&str; 10] = [
     "TERM",
     "RUSTUP_TOOLCHAIN",
     "CARGO_MANIFEST_DIR",
-    "XDG_CACHE_HOME",
-    "STOCKADE_CACHE",
+    "CARGO_TARGET_DIR",
+    "KUBEBUILDER_ASSETS",
     "GOPROXY",
     "GOSUMDB",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "NO_COLOR",
 ];
-/// The ends of variables that say how to reach the network.
-const NETWORK: [&str; 4] = ["_proxy", "_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"];
+/// The beginnings of others: the rig's own, and what says where crates come from.
+const FAMILIES: [&str; 4] = ["STOCKADE_", "CARGO_REGISTR", "CARGO_SOURCE_", "CARGO_NET_"];
 
 /// Replaces this program by itself as root, through sudo, unless it is root's already.
 pub(crate) fn become_root() -> Result<()> {
@@ -42,41 +50,36 @@ pub(crate) fn become_root() -> Result<()> {
         "the rig's nodes have a network namespace of their own, which needs root: install sudo, or run this as root"
     );
     eprintln!("network namespaces and system packages need root: going on with sudo");
-    let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let owner = format!("{}:{}", rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let (target, cache) = (workspace::target(), Cache::open()?.root().to_path_buf());
+    // By name, so that no value stands on a command line that others can read.
+    let kept = env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(|name| is_kept(name));
     let mut sudo = Command::new("sudo");
-    sudo.arg("--").arg("env").arg(format!("{OWNER}={user}:{group}")).args(environment());
+    sudo.arg(format!("--preserve-env={}", kept.collect::<Vec<_>>().join(",")));
+    sudo.args(["--", "env"]).args(places(&cache)).args(["sh", "-c", SCRIPT, "sh", &owner]).arg(target).arg(cache);
     sudo.arg(workspace::this_program()?).args(env::args_os().skip(1));
     Err(sudo.exec()).context("sudo")
 }
 
-/// What the program that runs as root is told of the environment: `NAME=VALUE`.
-fn environment() -> Vec<OsString> {
-    let assigned = |name: &str, value: OsString| {
-        let mut text = OsString::from(name);
-        text.push("=");
-        text.push(value);
-        text
-    };
-    let is_kept = |name: &str| KEPT.contains(&name) || NETWORK.iter().any(|end| name.ends_with(end));
-    let kept = env::vars_os().filter_map(|(name, value)| {
-        let name = name.to_str()?;
-        is_kept(name).then(|| assigned(name, value))
-    });
-    let rustup = env::var_os("RUSTUP_HOME").or_else(|| Some(Path::new(&env::var_os("HOME")?).join(".rustup").into()));
-    let rustup = rustup.filter(|home| Path::new(home).is_dir()).map(|home| assigned("RUSTUP_HOME", home));
-    // Cargo's own variables for registries, which it reads again.
-    let cargo = env::vars_os().filter(|(name, _)| {
-        let name = name.as_bytes();
-        name.starts_with(b"CARGO_REGISTR") || name.starts_with(b"CARGO_SOURCE_") || name.starts_with(b"CARGO_NET_")
-    });
-    let cargo = cargo.filter_map(|(name, value)| Some(assigned(name.to_str()?, value)));
-    kept.chain(rustup).chain(cargo).collect()
+fn is_kept(name: &str) -> bool {
+    let is_proxy = name.to_ascii_lowercase().ends_with("_proxy");
+    (KEPT.contains(&name) || is_proxy || FAMILIES.iter().any(|begin| name.starts_with(begin))) && name != CACHE
 }
 
-/// Gives what was built to whose the checkout is, if that is not root.
-pub(crate) fn give_back() -> Result<()> {
-    let Some(owner) = env::var_os(OWNER) else { return Ok(()) };
-    Run::new("chown").args(["--recursive", "--no-dereference"]).arg(owner).arg(workspace::target()).run()
+const CACHE: &str = "STOCKADE_CACHE";
+
+/// Where programs and caches are, which sudo and root would say otherwise: `NAME=VALUE`.
+fn places(cache: &Path) -> Vec<OsString> {
+    let rustup = env::var_os("RUSTUP_HOME").map(PathBuf::from);
+    let rustup = rustup.or_else(|| Some(Path::new(&env::var_os("HOME")?).join(".rustup"))).filter(|home| home.is_dir());
+    let path = env::var_os("PATH").unwrap_or_default();
+    let named = [("PATH", Some(path)), (CACHE, Some(cache.into())), ("RUSTUP_HOME", rustup.map(Into::into))];
+    let assigned = named.into_iter().filter_map(|(name, value)| {
+        let mut text = OsString::from(format!("{name}="));
+        text.push(value?);
+        Some(text)
+    });
+    assigned.collect()
 }
 
 #[cfg(test)]
@@ -84,12 +87,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_program_that_runs_as_root_finds_what_this_one_finds() {
-        let path = env::var_os("PATH").unwrap_or_default();
-        let mut expected = OsString::from("PATH=");
-        expected.push(path);
-        assert!(environment().contains(&expected));
-        let home = environment().into_iter().any(|text| text.as_bytes().starts_with(b"HOME="));
-        assert!(!home, "root keeps its caches where root's are");
+    fn what_runs_as_root_finds_programs_and_the_cache_and_not_cargos_home() {
+        let places = places(Path::new("/x/cache"));
+        assert!(places.contains(&"STOCKADE_CACHE=/x/cache".into()));
+        assert!(places.iter().any(|place| place.to_string_lossy().starts_with("PATH=")));
+        assert!(is_kept("STOCKADE_CASES") && is_kept("https_proxy") && is_kept("HTTP_PROXY"));
+        assert!(!is_kept("CARGO_HOME") && !is_kept("HOME") && !is_kept("STOCKADE_CACHE"));
     }
 }

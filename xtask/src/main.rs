@@ -93,8 +93,7 @@ fn generate() -> Result<()> {
 fn main() -> ExitCode {
     let Xtask { command } = Xtask::parse();
     let result = cleanup::handle_signals().and_then(|()| run(command));
-    let given_back = elevate::give_back();
-    let code = match result.and_then(|code| given_back.map(|()| code)) {
+    let code = match result {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");

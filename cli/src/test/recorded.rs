@@ -255,6 +255,16 @@ fn argument(value: &Value) -> Option<Value> {
             is_unreadable.then(|| json!({"unreadable": true}))
         }
         "file_arg" | "path_arg" | "linux_binprm_arg" => value.get("path").cloned(),
+        "capability_arg" => value.get("value").cloned(),
+        // Bits in hexadecimal, without a prefix that says so.
+        "kernel_cap_t_arg" | "cap_inheritable_arg" | "cap_permitted_arg" | "cap_effective_arg" => {
+            Some(json!(format!("0x{}", value.as_str()?)))
+        }
+        "skb_arg" => {
+            let mut fields = value.as_object()?.clone();
+            fields.retain(|name, _| !["proto", "len"].contains(&name.as_str()));
+            Some(Value::Object(fields))
+        }
         _ => Some(value.clone()),
     }
 }

@@ -71,7 +71,7 @@ fn deciding(stage: &Stage) -> Result<[String; NODES.len()]> {
 fn adopted(stage: &Stage, before: &[String; NODES.len()]) -> Result<()> {
     stage.say("the same programs: the new agents have taken them over");
     let now = deciding(stage)?;
-    ensure!(&now == before, "other programs than before:\n{}", before.join("\n"));
+    ensure!(&now == before, "other programs than before:\n{}\nnow:\n{}", before.join("\n"), now.join("\n"));
     Ok(())
 }
 

@@ -4,8 +4,9 @@ use anyhow::{Result, ensure};
 
 use crate::demo::Stage;
 
-/// Uninstalls while one node is dead.
+/// Uninstalls while one node is dead, and known to be: before, the Job itself may be sent there, and minutes go by.
 pub(super) fn uninstalling_leaves_nothing_in_the_kernel(stage: &Stage) -> Result<()> {
+    stage.expect("kubectl wait node/node-2 --for=condition=Ready=Unknown --timeout=3m")?;
     let output = stage.run("helm uninstall stockade --namespace stockade-system --wait --timeout 10m")?;
     ensure!(output.success, "helm uninstall failed");
     let said = output.stdout + &output.stderr;

@@ -16,6 +16,10 @@ use crate::place::Part;
 use crate::probe::PROBE_ERRNO;
 use crate::scope::probe_member;
 
+/// The inode number that every kernel gives the first user namespace (`PROC_USER_INIT_INO`), where it could not be looked up: an
+/// empty set would make every process one of a namespace of its own.
+const HOST_USER_NAMESPACE: u32 = 0xEFFF_FFFD;
+
 /// What a rule asks of a value: membership in a set, or the contrary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Test {
@@ -237,8 +241,8 @@ fn tests(selector: &Selector, positions: &[u32], context: &Context) -> Vec<(u32,
         let set = Set::Mask { of, mask: filter.capabilities.0 };
         tests.push((dimension::masks(of, 0), Test { negated: filter.negated, set }));
         if filter.in_namespace {
-            let host = context.host_namespaces.get(&Namespace::User).map(|inode| u64::from(*inode));
-            let test = Test { negated: true, set: Set::Numbers(host.into_iter().collect()) };
+            let host = context.host_namespaces.get(&Namespace::User).copied().unwrap_or(HOST_USER_NAMESPACE);
+            let test = Test { negated: true, set: Set::Numbers([u64::from(host)].into()) };
             tests.push((dimension::namespace(NamespaceKind::User), test));
         }
     }

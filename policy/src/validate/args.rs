@@ -63,11 +63,8 @@ pub(super) fn read(
     let mut filters = exclusions::joined(filters, merged);
     let about_ip = !place.points.is_empty() && place.points.iter().all(well_known::is_about_ip);
     if !about_ip {
-        let of_packet = |arg: usize| place.args.read.get(arg).is_some_and(|arg| arg.ty == ArgType::Skb);
-        let implied: Vec<ArgFilter> = (0..place.args.read.len())
-            .filter(|arg| !of_packet(*arg) && needs_ip(&filters, *arg))
-            .map(ip_sockets)
-            .collect();
+        let implied: Vec<ArgFilter> =
+            (0..place.args.read.len()).filter(|arg| needs_ip(&filters, *arg)).map(ip_sockets).collect();
         filters.extend(implied);
         filters.sort_unstable();
     }
