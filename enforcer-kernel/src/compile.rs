@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use stockade_enforcer_common::dimension::MASKS;
 use stockade_enforcer_common::plan::{ArgPlan, MAX_ARGS, Plan, kind, plan_flag};
-use stockade_policy::ir::{self, CapabilitySet, Mode, PolicyId, Strength, ValidatedPolicy};
+use stockade_policy::ir::{self, Mode, PolicyId, Strength, ValidatedPolicy};
 
 use self::masks::Masked;
 use crate::instance::{Attach, Specification};
@@ -161,8 +161,8 @@ fn arg_plan(key: &ArgKey) -> ArgPlan {
 #[derive(Default)]
 struct Room {
     args: BTreeSet<ArgKey>,
-    /// Different masks, by argument or set of capabilities.
-    masks: BTreeMap<Result<ArgKey, CapabilitySet>, BTreeSet<u64>>,
+    /// Different masks.
+    masks: BTreeMap<Masked<ArgKey>, BTreeSet<u64>>,
     fields: fields::Fields,
 }
 
@@ -178,8 +178,8 @@ impl Room {
         let mut masks = self.masks.clone();
         for (of, mask) in masks::of(hook.hook) {
             let of = match of {
-                Masked::Arg(at) => Ok(arg_key(hook.placed.args.get(at).unwrap_or(&ArgPlan::default()))),
-                Masked::Capabilities(set) => Err(set),
+                Masked::Arg(at) => Masked::Arg(arg_key(hook.placed.args.get(at).unwrap_or(&ArgPlan::default()))),
+                Masked::Capabilities(set) => Masked::Capabilities(set),
             };
             masks.entry(of).or_default().insert(mask);
         }

@@ -288,11 +288,11 @@ fn ids_together(btf: &KernelBtf) -> Result<(), NoPlace> {
 
 /// Whether BTF has `found` where a policy says `ty`, and how it is read then.
 fn argument(ty: ArgType, index: u32, parameters: &[BtfParam], of: &str, btf: &KernelBtf) -> Result<ArgPlan, NoPlace> {
-    let plan = checked(ty, index, parameters, of)?;
-    // A set by itself, not one of credentials.
+    // A set by itself, not one of credentials, is read as such whatever it is called.
     let itself =
         ty.class() == Class::Capabilities && parameters.get(index as usize).is_some_and(|p| p.ty == CAPABILITIES);
-    reach(plan, if itself { ArgType::KernelCapT } else { ty }, btf)
+    let ty = if itself { ArgType::KernelCapT } else { ty };
+    checked(ty, index, parameters, of).and_then(|plan| reach(plan, ty, btf))
 }
 
 fn checked(ty: ArgType, index: u32, parameters: &[BtfParam], of: &str) -> Result<ArgPlan, NoPlace> {
@@ -312,7 +312,6 @@ fn checked(ty: ArgType, index: u32, parameters: &[BtfParam], of: &str) -> Result
             plan.flags |= flag::NULLABLE;
             true
         }
-        Some(_) if ty.class() == Class::Capabilities && found == CAPABILITIES => true,
         Some(wanted) => found == wanted || found == "void *",
     };
     if fits {

@@ -10,15 +10,15 @@ use super::tests_of::{CompiledRule, Set};
 
 /// What a hook compares with masks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Masked {
-    /// An argument, by its position in [`Hook::args`].
-    Arg(usize),
+pub(super) enum Masked<A> {
+    /// An argument.
+    Arg(A),
     /// A set of the process's capabilities.
     Capabilities(CapabilitySet),
 }
 
-/// The masks that a hook asks about.
-pub(super) fn of(hook: &Hook) -> impl Iterator<Item = (Masked, u64)> {
+/// The masks that a hook asks about; arguments are positions in [`Hook::args`].
+pub(super) fn of(hook: &Hook) -> impl Iterator<Item = (Masked<usize>, u64)> {
     hook.selectors.iter().flat_map(|selector| {
         let args = selector.args.iter().filter_map(|filter| match filter.test {
             ArgTest::Mask(mask) => Some((Masked::Arg(filter.arg), mask)),
