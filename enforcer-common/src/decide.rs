@@ -441,8 +441,7 @@ impl<'a, T: Tables> Search<'a, T> {
     #[inline(always)]
     fn texts<E: Event<Text = T::Text>>(&mut self, event: &mut E) -> bool {
         for arg in 0..MAX_ARGS as u32 {
-            let is_text = matches!(event.kind(arg), kind::STRING | kind::FILE | kind::PATH | kind::BINPRM);
-            if is_text && !self.text(event, arg) {
+            if kind::is_text(event.kind(arg)) && !self.text(event, arg) {
                 return false;
             }
         }

@@ -223,6 +223,30 @@ pub struct CredentialsData {
     pub user_namespace: UserNamespaceData,
 }
 
+/// Bytes of an object's name.
+pub const OBJECT_NAME: usize = 64;
+/// [`ObjectData::numbers`]: this kernel does not say.
+pub const OBJECT_UNKNOWN: u64 = u64::MAX;
+
+/// The data of a named object of the kernel. What the numbers are depends on [`crate::plan::kind`]:
+///
+/// | kind | numbers |
+/// |---|---|
+/// | `BPF_ATTR`, `BPF_PROGRAM` | type, instructions |
+/// | `BPF_MAP` | type, bytes of a key, bytes of a value, most entries |
+/// | `PERF_EVENT` | type, configuration, offset of a probe |
+/// | `MODULE` | whether its signature is right, bits of taints |
+/// | `LOAD_INFO` | whether its signature is right |
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ObjectData {
+    /// By kind; [`OBJECT_UNKNOWN`]: this kernel does not say.
+    pub numbers: [u64; 4],
+    /// Its name, zeros after it; empty: it has none, or it cannot be read.
+    pub name: [u8; OBJECT_NAME],
+}
+
+const _: () = assert!(size_of::<ObjectData>() == 96);
 const _: () = assert!(size_of::<UserNamespaceData>() == 16);
 const _: () = assert!(size_of::<CredentialsData>() == 80);
 const _: () = assert!(size_of::<EventHeader>() == 16);

@@ -122,6 +122,26 @@ kernel! {
     skb_len: "sk_buff.len";
     /// From the head.
     skb_network_header: "sk_buff.network_header";
+    /// Kind of the program, number of its instructions and what else there is of it.
+    bpf_program_kind: "bpf_prog.type";
+    bpf_program_length: "bpf_prog.len";
+    bpf_program_aux: "bpf_prog.aux";
+    bpf_aux_name: "bpf_prog_aux.name";
+    bpf_map_kind: "bpf_map.map_type";
+    bpf_map_key_size: "bpf_map.key_size";
+    bpf_map_value_size: "bpf_map.value_size";
+    bpf_map_max_entries: "bpf_map.max_entries";
+    bpf_map_name: "bpf_map.name";
+    perf_kind: "perf_event.attr.type";
+    perf_config: "perf_event.attr.config";
+    /// In user memory.
+    perf_probe_function: "perf_event.attr.kprobe_func";
+    perf_probe_offset: "perf_event.attr.probe_offset";
+    module_name: "module.name";
+    module_taints: "module.taints";
+    module_signed: "module.sig_ok";
+    load_name: "load_info.name";
+    load_signed: "load_info.sig_ok";
     sock_family: "sock.__sk_common.skc_family";
     sock_number: "sock.__sk_common.skc_num";
     sock_dport: "sock.__sk_common.skc_dport";

@@ -38,6 +38,24 @@ pub mod kind {
     pub const CREDENTIALS: u32 = 12;
     /// `struct user_namespace *`, for reports only.
     pub const USER_NAMESPACE: u32 = 13;
+    /// `struct dentry *`: its path from the root of its file system.
+    pub const DENTRY: u32 = 14;
+    /// Bytes whose number another argument says ([`super::flag::USER`] or by their address, in user or kernel memory).
+    pub const BUFFER: u32 = 15;
+    /// An array of `char` inside what the argument points to, [`super::ArgPlan::size`] bytes from its beginning.
+    pub const INNER_STRING: u32 = 16;
+    /// `union bpf_attr *` of `BPF_PROG_LOAD`, for reports only, like all that follow.
+    pub const BPF_ATTR: u32 = 17;
+    /// `struct bpf_prog *`.
+    pub const BPF_PROGRAM: u32 = 18;
+    /// `struct bpf_map *`.
+    pub const BPF_MAP: u32 = 19;
+    /// `struct perf_event *`.
+    pub const PERF_EVENT: u32 = 20;
+    /// `struct module *`.
+    pub const MODULE: u32 = 21;
+    /// `struct load_info *`.
+    pub const LOAD_INFO: u32 = 22;
 
     /// Whether it is a number.
     #[inline(always)]
@@ -50,7 +68,21 @@ pub mod kind {
     #[inline(always)]
     #[must_use]
     pub const fn is_report(kind: u32) -> bool {
-        matches!(kind, CREDENTIALS | USER_NAMESPACE)
+        matches!(kind, CREDENTIALS | USER_NAMESPACE) || is_object(kind)
+    }
+
+    /// Whether it is a named object of the kernel ([`crate::event::ObjectData`]).
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_object(kind: u32) -> bool {
+        matches!(kind, BPF_ATTR | BPF_PROGRAM | BPF_MAP | PERF_EVENT | MODULE | LOAD_INFO)
+    }
+
+    /// Whether it is a text or a path.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_text(kind: u32) -> bool {
+        matches!(kind, STRING | INNER_STRING | FILE | PATH | BINPRM | DENTRY | BUFFER)
     }
 
     /// Whether it has addresses and ports.
@@ -93,7 +125,8 @@ pub struct ArgPlan {
     pub source: u32,
     /// Which argument, or where in the record.
     pub index: u32,
-    /// Width of a tracepoint's field in bytes; of an argument, where it has less than its kind: 1 or 2.
+    /// Width of a tracepoint's field in bytes; of an argument, where it has less than its kind: 1 or 2. Of a buffer: the
+    /// argument that says how long it is, or where a chain begins, the offset in what that argument points to.
     pub size: u32,
     /// [`flag`].
     pub flags: u32,

@@ -3,22 +3,25 @@
 use crate::executable;
 use crate::identity;
 use crate::namespace;
+use crate::object::put_object;
 use crate::packet::read_packet;
 use crate::path;
 use crate::read::{at, copy, pointer, value};
 use crate::report::put_report;
 use crate::rodata::{arg, chain, dimensions, kernel, words};
-use crate::scratch::{ARGS, Scratch, Space};
+use crate::scratch::{ARGS, Scratch, Space, of};
 use crate::socket;
 use crate::table::{LAST_TEXT, Text};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user_str};
+use aya_ebpf::helpers::generated::{
+    bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str,
+};
 use core::ffi::c_void;
 use core::ptr::{read_volatile, write_volatile};
 use stockade_enforcer_common::counter::Place;
 use stockade_enforcer_common::decide::{Event, Unreadable};
-use stockade_enforcer_common::dimension::{DimensionSet, contains, intersects};
-use stockade_enforcer_common::event::{ArgHeader, CredentialsData, SocketData, arg_status};
+use stockade_enforcer_common::dimension::{DimensionSet, Facet, argument, contains, intersects};
+use stockade_enforcer_common::event::{ArgHeader, CredentialsData, ObjectData, SocketData, arg_status};
 use stockade_enforcer_common::plan::{MAX_ARGS, MAX_CHAIN, flag, kind, source};
 use stockade_enforcer_common::process::{BinaryIds, Inherited, MAX_PATH, PROCESS_LINEAGE_UNKNOWN, ProcessRecord};
 use stockade_enforcer_common::verifier::opaque;
@@ -50,7 +53,10 @@ pub(crate) struct Happening<S> {
 }
 
 /// The last offset at which anything but a text begins.
-const LAST_FIXED: u64 = (ARGS - size_of::<ArgHeader>() - size_of::<CredentialsData>()) as u64;
+const LAST_FIXED: u64 = (ARGS - size_of::<ArgHeader>() - size_of::<ObjectData>()) as u64;
+const _: () = assert!(size_of::<ObjectData>() >= size_of::<CredentialsData>());
+/// The most bytes that are read of a buffer: one less than of a path, as of strings.
+const MAX_BUFFER: u64 = MAX_PATH as u64 - 1;
 
 /// Puts an argument's header down; returns where its data goes.
 #[inline(always)]
@@ -74,6 +80,30 @@ pub(crate) fn put(scratch: *mut Scratch, arg: u32, kind: u32, status: u8, length
     }
 }
 
+/// Reads as many of `length` bytes as there is room for, from [`Scratch::address`] to `offset` in [`Scratch::args`]; 0 if they
+/// could be read. A function that the verifier looks at once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn read_buffer(space: u64, offset: u64, length: u64, user: u64) -> u64 {
+    let scratch = of(space);
+    let (offset, length) = (opaque(offset), opaque(if length > MAX_BUFFER { MAX_BUFFER } else { length }));
+    if scratch.is_null() || offset > LAST_TEXT || length > MAX_BUFFER {
+        return 1;
+    }
+    // SAFETY: inside the scratch: MAX_BUFFER bytes from LAST_TEXT are.
+    let error = unsafe {
+        let to = (&raw mut (*scratch).args).cast::<u8>().add(offset as usize).cast();
+        let raw = read_volatile(&raw const (*scratch).address);
+        // A function of the kernel is handed either; a system call only what is the process's.
+        if user != 0 || raw >> 63 == 0 {
+            bpf_probe_read_user(to, length as u32, raw as *const c_void)
+        } else {
+            bpf_probe_read_kernel(to, length as u32, raw as *const c_void)
+        }
+    };
+    u64::from(error != 0)
+}
+
 impl<S: Source> Happening<S> {
     /// The value of an argument's register or field, pointers followed.
     #[inline(always)]
@@ -90,6 +120,16 @@ impl<S: Source> Happening<S> {
             raw = value(at(raw, chain(arg, step)))?;
         }
         Some(raw)
+    }
+
+    /// How many bytes a buffer has: what the argument beside it says.
+    #[inline(always)]
+    fn buffer_length(&self, arg: u32) -> Option<u64> {
+        let size = arg!(arg, size);
+        if arg!(arg, depth) == 0 {
+            return self.source.argument(size);
+        }
+        value(at(self.source.argument(arg!(arg, index))?, size))
     }
 
     /// Puts an argument's header down; returns where its data goes.
@@ -178,10 +218,17 @@ impl<S: Source> Happening<S> {
         if raw == 0 {
             return (arg!(arg, flags) & flag::NULLABLE != 0).then_some(0);
         }
+        if kind == kind::BUFFER {
+            let length = self.buffer_length(arg)?;
+            self.hand_over(raw);
+            let user = u64::from(arg!(arg, flags) & flag::USER);
+            return (read_buffer(self.space.number, offset, length, user) == 0).then_some(length);
+        }
         // SAFETY: inside the scratch: `offset` is at most LAST_TEXT.
         unsafe {
             let to = (&raw mut (*self.space.scratch).args).cast::<u8>().add(offset as usize);
-            if kind == kind::STRING {
+            if kind == kind::STRING || kind == kind::INNER_STRING {
+                let raw = if kind == kind::INNER_STRING { at(raw, arg!(arg, size)) } else { raw };
                 let read = if arg!(arg, flags) & flag::USER != 0 {
                     bpf_probe_read_user_str(to.cast(), MAX_PATH as u32, raw as *const c_void)
                 } else {
@@ -195,10 +242,11 @@ impl<S: Source> Happening<S> {
             }
             let path = match kind {
                 kind::FILE => at(raw, kernel!(file_path)),
+                kind::DENTRY => raw,
                 kind::BINPRM => at(pointer(at(raw, kernel!(bprm_file)))?, kernel!(file_path)),
                 _ => raw,
             };
-            let built = path::build(self.space, path);
+            let built = path::build(self.space, path, kind == kind::DENTRY);
             let copied =
                 built.length != 0 && copy(to, MAX_PATH as u64, path::bytes(self.space.scratch, built), built.length);
             copied.then_some(built.length)
@@ -221,8 +269,14 @@ impl<S: Source> Happening<S> {
                 report if kind::is_report(report) => {
                     let raw = self.raw(arg).unwrap_or_default();
                     self.hand_over(raw);
-                    if put_report(self.space.number, u64::from(arg), u64::from(report)) != 0 {
-                        self.unreadable(arg);
+                    let (space, arg, kind) = (self.space.number, u64::from(arg), u64::from(report));
+                    let unread = if kind::is_object(report) {
+                        put_object(space, arg, kind)
+                    } else {
+                        put_report(space, arg, kind)
+                    };
+                    if unread != 0 {
+                        self.unreadable(arg as u32);
                     }
                 }
                 _ => drop(self.put(arg, arg_status::NOT_READ, 0)),
@@ -344,6 +398,14 @@ impl<S: Source> Event for Happening<S> {
             return Err(self.unreadable(arg));
         }
         match self.read_text(arg, offset) {
+            Some(whole) if arg!(arg, kind) == kind::BUFFER && whole > MAX_BUFFER => {
+                // Nobody knows how it ends.
+                if contains(&dimensions(), argument(arg, Facet::Postfix)) {
+                    return Err(self.unreadable(arg));
+                }
+                self.put(arg, arg_status::CUT, MAX_BUFFER);
+                Ok(Text { offset, length: MAX_BUFFER })
+            }
             Some(length) => {
                 self.put(arg, arg_status::READ, length);
                 Ok(Text { offset, length })

@@ -21,6 +21,7 @@ mod limit;
 mod lsm;
 mod map;
 mod namespace;
+mod object;
 mod packet;
 mod path;
 mod read;

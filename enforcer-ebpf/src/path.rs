@@ -2,11 +2,12 @@
 
 use crate::map::count;
 use crate::read::{at, pointer, value};
-use crate::rodata::kernel;
+use crate::rodata::{arg, kernel};
 use crate::scratch::{Scratch, Space, of};
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use core::ptr::{read_volatile, write_volatile};
 use stockade_enforcer_common::counter::Place;
+use stockade_enforcer_common::plan::{MAX_ARGS, kind};
 use stockade_enforcer_common::process::MAX_PATH;
 use stockade_enforcer_common::verifier::opaque;
 
@@ -50,6 +51,12 @@ mod walked {
 }
 
 impl Walker {
+    /// Begins at a dentry; nothing is known of a mount.
+    #[inline(always)]
+    const fn of_dentry(dentry: u64) -> Self {
+        Self { dentry, mount: 0, root: 0, seen: 0 }
+    }
+
     /// Begins at a `struct path`.
     #[inline(always)]
     fn of(path: u64) -> Option<Self> {
@@ -70,6 +77,10 @@ impl Walker {
             return self.cross().unwrap_or(walked::UNREADABLE);
         }
         let Some(node) = Node::read(self.dentry) else { return walked::UNREADABLE };
+        if reads_dentry() && self.mount == 0 && node.parent == self.dentry {
+            // The root of a file system, whose name is a slash.
+            return walked::TO_THE_ROOT;
+        }
         self.seen = mix(self.seen, self.dentry, &node);
         if names != 0 {
             let written = prepend(scratch, &node);
@@ -131,12 +142,23 @@ fn mix(seen: u64, dentry: u64, node: &Node) -> u64 {
     (seen.rotate_left(7) ^ dentry).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ node.hash_length
 }
 
-/// Builds the path at `path`, the address of a `struct path`; [`Built::NONE`] if it cannot be built, which is counted.
+/// Whether any argument is a dentry; the verifier drops what is for them otherwise.
 #[inline(always)]
-pub(crate) fn build(space: Space, path: u64) -> Built {
+fn reads_dentry() -> bool {
+    (0..MAX_ARGS as u32).any(|arg| arg!(arg, kind) == kind::DENTRY)
+}
+
+/// Builds the path at `path`, the address of a `struct path`, or of a `struct dentry` whose path ends at the root of its file
+/// system; [`Built::NONE`] if it cannot be built, which is counted.
+#[inline(always)]
+pub(crate) fn build(space: Space, path: u64, dentry: bool) -> Built {
     let Space { number, scratch } = space;
     // By memory, because the address may be a pointer to the verifier, and functions take numbers.
     set_start(scratch, path);
+    if reads_dentry() {
+        // SAFETY: inside the scratch.
+        unsafe { write_volatile(&raw mut (*scratch).from_dentry, u64::from(dentry)) }
+    }
     if walk_path(number) != 0 {
         return Built::NONE;
     }
@@ -232,7 +254,10 @@ struct Seen {
 /// Walks all the way.
 #[inline(always)]
 fn to_the_root(scratch: *mut Scratch, space: u64, path: u64, names: u64) -> Seen {
-    let Some(walker) = Walker::of(path) else { return Seen { come: walked::UNREADABLE, seen: 0 } };
+    // SAFETY: inside the scratch.
+    let from_dentry = reads_dentry() && unsafe { read_volatile(&raw const (*scratch).from_dentry) } != 0;
+    let walker = if from_dentry { Some(Walker::of_dentry(path)) } else { Walker::of(path) };
+    let Some(walker) = walker else { return Seen { come: walked::UNREADABLE, seen: 0 } };
     // SAFETY: inside the scratch.
     unsafe { write_volatile(&raw mut (*scratch).walker, walker) }
     for _ in 0..CALLS {

@@ -44,6 +44,8 @@ pub(crate) struct Scratch {
     pub(crate) count: u64,
     /// Where the path begins.
     pub(crate) start: u64,
+    /// Not 0: the path is walked from a dentry of which no mount is known.
+    pub(crate) from_dentry: u64,
     /// Not 0: a path changed each time it was walked, so that nothing can be said of it.
     pub(crate) restless: u64,
     /// A walk under way.

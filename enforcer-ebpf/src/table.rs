@@ -4,7 +4,7 @@ use crate::executable::reverse;
 use crate::judge::head_of;
 use crate::map::{LPM_NET, LPM_STR, NUM, RULES, STR64, STR256, VEC, count, find_inner};
 use crate::read;
-use crate::rodata::{dimensions, words};
+use crate::rodata::{arg, dimensions, words};
 use crate::scratch::{ARGS, Scratch, of};
 use core::ffi::c_void;
 use core::ptr::{read_volatile, write_volatile};
@@ -16,6 +16,7 @@ use stockade_enforcer_common::head::{Head, RuleRow};
 use stockade_enforcer_common::key::{
     LpmNetKey, MAX_SHORT_TEXT, MAX_TEXT, NET_DIMENSION_BITS, NumKey, STR_DIMENSION_BITS,
 };
+use stockade_enforcer_common::plan::{MAX_ARGS, kind};
 use stockade_enforcer_common::process::MAX_PATH;
 use stockade_enforcer_common::verifier::opaque;
 
@@ -106,7 +107,7 @@ extern "C" fn find_whole(space: u64, slot: u64, dimension: u64, offset: u64, len
                 write_volatile(key.add(word), 0);
             }
         }
-        if !fill(scratch, dimension, Text { offset, length }) {
+        if !fill(scratch, dimension, Text { offset, length }) || ends_with_zero(scratch, length) {
             return NO_ROW;
         }
         if length > MAX_SHORT_TEXT as u64 {
@@ -153,6 +154,19 @@ extern "C" fn find_postfix(space: u64, slot: u64, dimension: u64, offset: u64, l
         reverse((&raw mut (*key).text).cast(), from, kept);
         answer(&LPM_STR, slot, key.cast())
     }
+}
+
+/// Whether the text of a key ends with a zero, as only a buffer's can: with the zeros after it, it would be the key of a shorter
+/// one.
+#[inline(always)]
+fn ends_with_zero(scratch: *mut Scratch, length: u64) -> bool {
+    if !(0..MAX_ARGS as u32).any(|arg| arg!(arg, kind) == kind::BUFFER) {
+        return false;
+    }
+    // At most MAX_TEXT, in a way that 5.10's verifier sees too. The byte before the text is the dimension.
+    let length = opaque(length) & MAX_TEXT as u64;
+    // SAFETY: inside the key.
+    length != 0 && unsafe { read_volatile((&raw const (*scratch).key.dimension).add(length as usize)) == 0 }
 }
 
 /// Copies up to 255 bytes of a text into the key; returns whether that can be.

@@ -175,7 +175,7 @@ fn exec(space: Space, task: u64, leader: u64, bprm: u64) {
         return;
     }
     let path = match executable::path_of(bprm) {
-        Some(path) => path::build(space, path),
+        Some(path) => path::build(space, path, false),
         None => Built::NONE,
     };
     let binary = executable::store_path(space, path);
@@ -409,7 +409,7 @@ fn found(space: Space, task: u64) {
         flags |= EXEC_KERNEL;
     } else if let Some(file) = pointer(at(task, kernel!(task_mm))).and_then(|mm| pointer(at(mm, kernel!(mm_exe_file))))
     {
-        path = path::build(space, at(file, kernel!(file_path)));
+        path = path::build(space, at(file, kernel!(file_path)), false);
     }
     let binary = executable::store_path(space, path);
     if binary == 0 {

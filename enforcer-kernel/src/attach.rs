@@ -9,6 +9,7 @@ use crate::facts;
 use crate::instance::Attach;
 use crate::map::{Map, c_path};
 use crate::pins;
+use crate::program_file::ProgramFile;
 use crate::sys::{self, LinkInfo, Shape};
 
 /// Pin of the array that keeps a perf event where the kernel has no links for those.
@@ -73,6 +74,10 @@ pub fn attach(attach: &Attach, program: BorrowedFd<'_>, directory: &Path) -> Res
                 facts::kprobe_type().and_then(|kind| sys::perf_kprobe(kind, &function, false)).map_err(failed)?;
             return keep_event(program, &event, directory).map_err(failed);
         }
+        Attach::Uprobe { path, offset, counter, stamp, .. } => {
+            let event = uprobe_event(path, *offset, *counter, stamp).map_err(failed)?;
+            return keep_event(program, &event, directory).map_err(failed);
+        }
         Attach::Tracepoint { subsystem, event } => {
             let id = tracepoint_id(subsystem, event).map_err(failed)?;
             let event = sys::perf_tracepoint(id).map_err(failed)?;
@@ -80,6 +85,16 @@ pub fn attach(attach: &Attach, program: BorrowedFd<'_>, directory: &Path) -> Res
         }
     };
     pin(link.as_fd(), &directory.join(pins::LINK)).map_err(failed)
+}
+
+fn uprobe_event(path: &str, offset: u64, counter: u64, stamp: &str) -> io::Result<OwnedFd> {
+    let file = ProgramFile::open(path)?;
+    if file.stamp != stamp {
+        return Err(io::Error::other("the file was replaced meanwhile"));
+    }
+    let counter = u32::try_from(counter)
+        .map_err(|_| io::Error::other("a counter beyond the first 4 GiB of a file cannot be told to the kernel"))?;
+    sys::perf_uprobe(facts::uprobe_type()?, &c_string(&file.path())?, offset, counter)
 }
 
 /// Attaches a program of the base set.

@@ -257,8 +257,12 @@ fn flags(attach: &Attach, can_deny: bool) -> u32 {
 }
 
 fn explain(hook: &PlacedHook<'_>, rule: &tests_of::CompiledRule, positions: &[u32], returned: Option<u32>) -> Rule {
-    let PlacedHook { policy, key: _, hook: document, placed: _ } = hook;
+    let PlacedHook { policy, key: _, hook: document, placed } = hook;
     let (family, function) = match &document.point {
+        ir::HookPoint::Uprobe { path, .. } => {
+            let place = if let Attach::Uprobe { place, .. } = &placed.attach { place.as_str() } else { "" };
+            (Family::Uprobe, format!("{path}:{place}"))
+        }
         ir::HookPoint::Kprobe { call, syscall: _ } => (Family::Kprobe, call.clone()),
         ir::HookPoint::Lsm { hook } => (Family::Lsm, hook.clone()),
         ir::HookPoint::Tracepoint { subsystem, event, raw: _ } => (Family::Tracepoint, format!("{subsystem}/{event}")),

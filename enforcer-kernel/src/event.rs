@@ -1,8 +1,8 @@
 //! Records of the ring → typed events. Nothing in a record is trusted to be as long as it says.
 
 use stockade_enforcer_common::event::{
-    ArgHeader, CredentialsData, EventHeader, ExecEvent, ExitEvent, HookEvent, SocketData, UserNamespaceData,
-    arg_status, event_kind,
+    ArgHeader, CredentialsData, EventHeader, ExecEvent, ExitEvent, HookEvent, ObjectData, SocketData,
+    UserNamespaceData, arg_status, event_kind,
 };
 use stockade_enforcer_common::plan::kind;
 use zerocopy::FromBytes;
@@ -99,6 +99,8 @@ pub enum Value {
     Credentials(CredentialsData),
     /// A user namespace.
     UserNamespace(UserNamespaceData),
+    /// A program or map of BPF, a perf event or a module; the kind says what its numbers are.
+    Object(u32, ObjectData),
     /// It could not be read.
     Unreadable,
     /// It was not needed for the decision and was not read.
@@ -215,6 +217,9 @@ fn arg(reader: &mut Reader<'_>) -> Result<Arg, DecodeError> {
             }
             kind::USER_NAMESPACE => {
                 Value::UserNamespace(UserNamespaceData::read_from_prefix(data).map_err(|_| DecodeError::Short)?.0)
+            }
+            object if kind::is_object(object) => {
+                Value::Object(object, ObjectData::read_from_prefix(data).map_err(|_| DecodeError::Short)?.0)
             }
             socket if kind::is_socket(socket) => {
                 Value::Socket(SocketData::read_from_prefix(data).map_err(|_| DecodeError::Short)?.0)

@@ -13,6 +13,8 @@ use crate::sys::{self, ProbeProgram};
 const LSM_LIST: &str = "/sys/kernel/security/lsm";
 /// The number of the perf device of kprobes.
 const KPROBE_TYPE: &str = "/sys/bus/event_source/devices/kprobe/type";
+/// The number of the perf device of uprobes.
+const UPROBE_TYPE: &str = "/sys/bus/event_source/devices/uprobe/type";
 /// A function that every kernel has and that nobody calls often: attached to for a moment to learn what attaches.
 const PROBED_FUNCTION: &std::ffi::CStr = c"vfs_fsync_range";
 
@@ -80,9 +82,24 @@ pub fn cgroup2() -> bool {
     sys::file_system_is(c"/sys/fs/cgroup", CGROUP2_SUPER_MAGIC)
 }
 
+/// Whether the kernel has a function of this name, in itself or in a module; `None` if it does not say.
+pub(crate) fn has_function(name: &str) -> Option<bool> {
+    let symbols = std::fs::read_to_string("/proc/kallsyms").ok()?;
+    Some(symbols.lines().any(|line| {
+        let mut words = line.split_ascii_whitespace().skip(1);
+        matches!(words.next(), Some("t" | "T" | "w" | "W")) && words.next() == Some(name)
+    }))
+}
+
 /// The number of the kprobe device, for [`sys::perf_kprobe`].
 pub(crate) fn kprobe_type() -> io::Result<u32> {
     let text = std::fs::read_to_string(KPROBE_TYPE)?;
+    text.trim().parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+/// The number of the uprobe device, for [`sys::perf_uprobe`].
+pub(crate) fn uprobe_type() -> io::Result<u32> {
+    let text = std::fs::read_to_string(UPROBE_TYPE)?;
     text.trim().parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
 }
 

@@ -28,6 +28,19 @@ pub enum Attach {
     },
     /// A raw tracepoint.
     RawTracepoint(String),
+    /// An instruction of a file, whoever runs it.
+    Uprobe {
+        /// The file, as the policy names it.
+        path: String,
+        /// The place in it, as a policy would.
+        place: String,
+        /// Where in the file.
+        offset: u64,
+        /// Where in the file the counter is that the program looks at; 0: there is none.
+        counter: u64,
+        /// What tells this file from another at the same path.
+        stamp: String,
+    },
 }
 
 impl fmt::Display for Attach {
@@ -38,6 +51,7 @@ impl fmt::Display for Attach {
             Self::Fexit(function) => write!(f, "fexit/{function}"),
             Self::Tracepoint { subsystem, event } => write!(f, "tracepoint/{subsystem}/{event}"),
             Self::RawTracepoint(event) => write!(f, "raw_tracepoint/{event}"),
+            Self::Uprobe { path, place, .. } => write!(f, "uprobe{path}:{place}"),
         }
     }
 }
@@ -48,7 +62,8 @@ impl Attach {
     pub fn template(&self) -> (&'static str, Target) {
         match self {
             Self::Lsm(hook) => (program::LSM_HOOK, Target::Lsm(hook.clone())),
-            Self::Kprobe(_) => (program::KPROBE_HOOK, Target::Kprobe),
+            // To the kernel a uprobe's program is a kprobe's: it has the registers.
+            Self::Kprobe(_) | Self::Uprobe { .. } => (program::KPROBE_HOOK, Target::Kprobe),
             Self::Fexit(function) => (program::FEXIT_HOOK, Target::Fexit(function.clone())),
             Self::Tracepoint { .. } => (program::TRACEPOINT_HOOK, Target::Tracepoint),
             Self::RawTracepoint(_) => (program::RAW_TRACEPOINT_HOOK, Target::RawTracepoint),
@@ -89,6 +104,9 @@ impl Specification {
         let plan = Plan { hook: 0, ..self.plan };
         let target = self.attach.to_string();
         let mut hash = Sha256::new();
+        if let Attach::Uprobe { offset, counter, stamp, .. } = &self.attach {
+            hash.update(format!("{offset} {counter} {stamp}"));
+        }
         for part in [base, target.as_bytes(), plan.as_bytes()] {
             hash.update(part.len().to_le_bytes());
             hash.update(part);

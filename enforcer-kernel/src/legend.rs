@@ -17,6 +17,8 @@ pub enum Family {
     Lsm,
     /// `tracepoints`
     Tracepoint,
+    /// `uprobes`
+    Uprobe,
 }
 
 /// What a rule is: one selector of one hook of one policy.
@@ -34,7 +36,8 @@ pub struct Rule {
     pub generation: i64,
     /// The list in the document that the hook is in.
     pub family: Family,
-    /// The function, hook or `subsystem/event`, as the document spells it.
+    /// The function, hook or `subsystem/event`, as the document spells it; of a uprobe the file and the place in it
+    /// (`/bin/bash:readline`).
     pub function: String,
     /// Position of the hook in its list.
     pub hook_index: u32,

@@ -26,6 +26,7 @@ pub mod pins;
 pub mod place;
 mod planning;
 pub mod probe;
+mod program_file;
 pub mod progress;
 pub mod report;
 pub mod ring;

@@ -2,13 +2,17 @@
 
 mod returns;
 mod syscall;
+mod uprobe;
+
+use std::collections::BTreeMap;
 
 use stockade_enforcer_common::plan::{ArgPlan, flag, kind, source};
 use stockade_policy::NodeFacts;
 use stockade_policy::facts::BtfParam;
-use stockade_policy::ir::{ArgType, Class, Hook, HookPoint, Strength};
+use stockade_policy::ir::{Arg, ArgType, Class, Hook, HookPoint, Strength};
 
-use crate::btf::KernelBtf;
+use crate::btf::{Field as BtfField, KernelBtf};
+use crate::facts;
 use crate::instance::Attach;
 use crate::twins::{self, NoTwin};
 
@@ -56,9 +60,15 @@ impl Placed {
 /// Why a hook has no place on this kernel.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoPlace {
-    /// The kernel has no such hook, function or tracepoint, or no way to attach there.
+    /// This kernel has nothing of that name.
+    #[error("{0}")]
+    Missing(String),
+    /// There is no way to attach there.
     #[error("{0}")]
     Unavailable(String),
+    /// The node has no such file, or it has no such place; another file may come.
+    #[error("{0}")]
+    File(String),
     /// An argument that the policy reads is not there, or is of another type.
     #[error("{0}")]
     Argument(String),
@@ -78,13 +88,16 @@ pub fn place(hook: &Hook, node: Node<'_>) -> Result<Vec<Placed>, NoPlace> {
     if hook.returns.is_some() {
         return returns::place(hook, node);
     }
+    if let HookPoint::Uprobe { path, places, .. } = &hook.point {
+        return uprobe::place(path, places, hook, node);
+    }
     entry(hook, node).map(|placed| vec![placed])
 }
 
 /// Finds the place where an operation begins.
 fn entry(hook: &Hook, node: Node<'_>) -> Result<Placed, NoPlace> {
     match &hook.point {
-        HookPoint::Lsm { hook: name } => lsm(name, hook, node, None),
+        HookPoint::Lsm { hook: name } => lsm(name, &hook.args, node),
         HookPoint::Kprobe { call, syscall: true } => syscall::place(call, hook, node),
         HookPoint::Kprobe { call, syscall: false } => kprobe(call, hook, node),
         HookPoint::Tracepoint { subsystem, event, raw: false } => tracepoint(subsystem, event, hook, node),
@@ -93,8 +106,8 @@ fn entry(hook: &Hook, node: Node<'_>) -> Result<Placed, NoPlace> {
     }
 }
 
-/// `positions`: where the hook has each argument; `None`: where the document says.
-fn lsm(name: &str, hook: &Hook, node: Node<'_>, positions: Option<&[u32]>) -> Result<Placed, NoPlace> {
+/// `read`: what is read, by the positions that the hook has.
+fn lsm(name: &str, read: &[Arg], node: Node<'_>) -> Result<Placed, NoPlace> {
     if !node.facts.lsm.iter().any(|module| module == "bpf") {
         return Err(NoPlace::Unavailable("`bpf` is not an active security module of this kernel".into()));
     }
@@ -102,14 +115,11 @@ fn lsm(name: &str, hook: &Hook, node: Node<'_>, positions: Option<&[u32]>) -> Re
         .facts
         .lsm_hooks
         .get(name)
-        .ok_or_else(|| NoPlace::Unavailable(format!("this kernel has no LSM hook `{name}`")))?;
+        .ok_or_else(|| NoPlace::Missing(format!("this kernel has no LSM hook `{name}`")))?;
     if let Some(why) = twins::unusable(name) {
         return Err(NoPlace::Unavailable(format!("the LSM hook `{name}` cannot be used: {why}")));
     }
-    let positions: Vec<u32> =
-        positions.map_or_else(|| hook.args.iter().map(|arg| arg.index).collect(), <[u32]>::to_vec);
-    let args = hook.args.iter().zip(&positions);
-    let args = args.map(|(arg, at)| argument(arg.ty, *at, parameters, name, node.btf)).collect::<Result<_, _>>()?;
+    let args = read.iter().map(|arg| argument(arg, parameters, name, node.btf)).collect::<Result<_, _>>()?;
     let can_deny = twins::can_deny(name);
     let strength = if can_deny { Strength::Deny } else { Strength::Signal };
     Ok(Placed {
@@ -121,16 +131,23 @@ fn lsm(name: &str, hook: &Hook, node: Node<'_>, positions: Option<&[u32]>) -> Re
 
 fn kprobe(call: &str, hook: &Hook, node: Node<'_>) -> Result<Placed, NoPlace> {
     let parameters = node.btf.function(call);
-    let used: Vec<u32> = hook.args.iter().map(|arg| arg.index).collect();
+    let used: Vec<u32> = hook.args.iter().flat_map(positions).collect();
     let why = match twins::resolve(call, parameters.as_deref(), &used, &node.facts.lsm_hooks) {
-        Ok(twin) => return lsm(&twin.hook, hook, node, Some(&twin.arguments)),
+        Ok(twin) => {
+            let moved: BTreeMap<u32, u32> = used.iter().copied().zip(twin.arguments).collect();
+            let read: Vec<Arg> = hook.args.iter().map(|arg| moved_to(arg, &moved)).collect();
+            return lsm(&twin.hook, &read, node);
+        }
         Err(NoTwin::NotLsm { .. }) => None,
         // Neither the hook nor the function: no right that the agent could be given would help.
         Err(other @ NoTwin::Absent { .. }) if parameters.is_none() => {
-            return Err(NoPlace::Unavailable(other.to_string()));
+            return Err(NoPlace::Missing(other.to_string()));
         }
         Err(other) => Some(other.to_string()),
     };
+    if parameters.is_none() && hook.may_be_missing && facts::has_function(call) == Some(false) {
+        return Err(NoPlace::Missing(format!("this kernel has no function `{call}`")));
+    }
     perf_events(node, call)?;
     // A function may be there without BTF (inlined copies are not); attaching will tell.
     let parameters = parameters.unwrap_or_default();
@@ -138,14 +155,27 @@ fn kprobe(call: &str, hook: &Hook, node: Node<'_>) -> Result<Placed, NoPlace> {
     let args = args
         .map(|arg| {
             if parameters.is_empty() {
-                untyped(arg.ty, arg.index).and_then(|plan| reach(plan, arg.ty, node.btf))
+                untyped(arg.ty, arg.index).and_then(|plan| reach(plan, arg.ty, node.btf)).map(|plan| sized(plan, arg))
             } else {
-                argument(arg.ty, arg.index, &parameters, call, node.btf)
+                argument(arg, &parameters, call, node.btf)
             }
         })
         .collect::<Result<_, _>>()?;
     let why = why.unwrap_or_else(|| format!("`{call}` is no LSM function, so a probe there cannot refuse"));
     Ok(Placed::whole(Attach::Kprobe(call.into()), args, Strength::Signal).because(why))
+}
+
+/// The arguments of a function that one of a policy is read from.
+fn positions(arg: &Arg) -> impl Iterator<Item = u32> {
+    std::iter::once(arg.index).chain(arg.reading.size.argument)
+}
+
+/// The same argument where another function has it.
+fn moved_to(arg: &Arg, moved: &BTreeMap<u32, u32>) -> Arg {
+    let to = |index: u32| moved.get(&index).copied().unwrap_or(index);
+    let mut arg = Arg { index: to(arg.index), ..arg.clone() };
+    arg.reading.size.argument = arg.reading.size.argument.map(to);
+    arg
 }
 
 fn perf_events(node: Node<'_>, target: &str) -> Result<(), NoPlace> {
@@ -182,7 +212,7 @@ fn raw_tracepoint(subsystem: &str, event: &str, hook: &Hook, node: Node<'_>) -> 
         return Err(NoPlace::Unavailable(format!("this kernel does not describe raw tracepoint {subsystem}/{event}")));
     }
     let name = format!("raw tracepoint {event}");
-    let args = hook.args.iter().map(|arg| argument(arg.ty, arg.index, &parameters, &name, node.btf));
+    let args = hook.args.iter().map(|arg| argument(arg, &parameters, &name, node.btf));
     let args = args.collect::<Result<_, _>>()?;
     let attach = Attach::RawTracepoint(event.into());
     Ok(Placed::whole(attach, args, Strength::Signal).because("a tracepoint cannot refuse".into()))
@@ -218,15 +248,24 @@ fn kind_of(ty: ArgType) -> Option<u32> {
         | ArgType::CapEffective
         | ArgType::CapInheritable
         | ArgType::CapPermitted => kind::SIZE,
-        ArgType::String => kind::STRING,
-        ArgType::File => kind::FILE,
+        ArgType::String | ArgType::Filename => kind::STRING,
+        ArgType::NetDevice => kind::INNER_STRING,
+        ArgType::CharBuf => kind::BUFFER,
+        ArgType::File | ArgType::Kiocb => kind::FILE,
         ArgType::Path => kind::PATH,
+        ArgType::Dentry => kind::DENTRY,
         ArgType::LinuxBinprm => kind::BINPRM,
         ArgType::Sock | ArgType::Socket => kind::SOCK,
         ArgType::Sockaddr => kind::SOCKADDR,
         ArgType::Skb => kind::PACKET,
         ArgType::Cred => kind::CREDENTIALS,
         ArgType::UserNamespace => kind::USER_NAMESPACE,
+        ArgType::BpfAttr => kind::BPF_ATTR,
+        ArgType::BpfProg => kind::BPF_PROGRAM,
+        ArgType::BpfMap => kind::BPF_MAP,
+        ArgType::PerfEvent => kind::PERF_EVENT,
+        ArgType::Module => kind::MODULE,
+        ArgType::LoadInfo => kind::LOAD_INFO,
         ArgType::Nop => kind::NONE,
         _ => return None,
     })
@@ -243,6 +282,16 @@ const CAPABILITIES: &str = "kernel_cap_t *";
 fn pointer_to(ty: ArgType) -> Option<&'static str> {
     match ty {
         ArgType::String => Some("char *"),
+        ArgType::Filename => Some("struct filename *"),
+        ArgType::NetDevice => Some("struct net_device *"),
+        ArgType::Kiocb => Some("struct kiocb *"),
+        ArgType::Dentry => Some("struct dentry *"),
+        ArgType::BpfAttr => Some("union bpf_attr *"),
+        ArgType::BpfProg => Some("struct bpf_prog *"),
+        ArgType::BpfMap => Some("struct bpf_map *"),
+        ArgType::PerfEvent => Some("struct perf_event *"),
+        ArgType::Module => Some("struct module *"),
+        ArgType::LoadInfo => Some("struct load_info *"),
         ArgType::File => Some("struct file *"),
         ArgType::Path => Some("struct path *"),
         ArgType::LinuxBinprm => Some("struct linux_binprm *"),
@@ -259,26 +308,39 @@ fn pointer_to(ty: ArgType) -> Option<&'static str> {
     }
 }
 
-/// How what a pointer leads to is read, for types that are numbers behind one.
+/// How what a pointer leads to is read, for types of which something behind one is meant.
 fn reach(plan: ArgPlan, ty: ArgType, btf: &KernelBtf) -> Result<ArgPlan, NoPlace> {
-    let field = match ty {
+    let offset = |structure, field| {
+        btf.field(structure, field).map(BtfField::offset).map_err(|error| NoPlace::Argument(error.to_string()))
+    };
+    let behind = |offset| ArgPlan { depth: 1, chain: [offset, 0, 0, 0], ..plan };
+    Ok(match ty {
         ArgType::Cred => return ids_together(btf).map(|()| plan),
         // It has one field, or two halves, lowest first.
-        ArgType::KernelCapT => return Ok(ArgPlan { depth: 1, ..plan }),
-        ArgType::CapEffective => "cap_effective",
-        ArgType::CapInheritable => "cap_inheritable",
-        ArgType::CapPermitted => "cap_permitted",
-        _ => return Ok(plan),
-    };
-    let offset = btf.field("cred", field).map_err(|error| NoPlace::Argument(error.to_string()))?.offset();
-    Ok(ArgPlan { depth: 1, chain: [offset, 0, 0, 0], ..plan })
+        ArgType::KernelCapT => behind(0),
+        ArgType::CapEffective => behind(offset("cred", "cap_effective")?),
+        ArgType::CapInheritable => behind(offset("cred", "cap_inheritable")?),
+        ArgType::CapPermitted => behind(offset("cred", "cap_permitted")?),
+        ArgType::Filename => behind(offset("filename", "name")?),
+        ArgType::Kiocb => behind(offset("kiocb", "ki_filp")?),
+        ArgType::NetDevice => ArgPlan { size: offset("net_device", "name")?, ..plan },
+        _ => plan,
+    })
+}
+
+/// With the argument that says how long a buffer is.
+fn sized(plan: ArgPlan, arg: &Arg) -> ArgPlan {
+    match arg.reading.size.argument {
+        Some(size) if plan.kind == kind::BUFFER => ArgPlan { size, ..plan },
+        _ => plan,
+    }
 }
 
 /// Credentials are read in one piece from the first id to the secure bits.
 fn ids_together(btf: &KernelBtf) -> Result<(), NoPlace> {
     let fields = ["uid", "gid", "suid", "sgid", "euid", "egid", "fsuid", "fsgid", "securebits"];
     let offsets: Result<Vec<u32>, _> =
-        fields.iter().map(|field| btf.field("cred", field).map(crate::btf::Field::offset)).collect();
+        fields.iter().map(|field| btf.field("cred", field).map(BtfField::offset)).collect();
     let offsets = offsets.map_err(|error| NoPlace::Argument(error.to_string()))?;
     let together = offsets.windows(2).all(|pair| matches!(pair, [one, next] if one + 4 == *next));
     together
@@ -287,12 +349,16 @@ fn ids_together(btf: &KernelBtf) -> Result<(), NoPlace> {
 }
 
 /// Whether BTF has `found` where a policy says `ty`, and how it is read then.
-fn argument(ty: ArgType, index: u32, parameters: &[BtfParam], of: &str, btf: &KernelBtf) -> Result<ArgPlan, NoPlace> {
+fn argument(arg: &Arg, parameters: &[BtfParam], of: &str, btf: &KernelBtf) -> Result<ArgPlan, NoPlace> {
+    let (ty, index) = (arg.ty, arg.index);
+    if let Some(size) = arg.reading.size.argument {
+        checked(ArgType::SizeT, size, parameters, of)?;
+    }
     // A set by itself, not one of credentials, is read as such whatever it is called.
     let itself =
         ty.class() == Class::Capabilities && parameters.get(index as usize).is_some_and(|p| p.ty == CAPABILITIES);
     let ty = if itself { ArgType::KernelCapT } else { ty };
-    checked(ty, index, parameters, of).and_then(|plan| reach(plan, ty, btf))
+    checked(ty, index, parameters, of).and_then(|plan| reach(plan, ty, btf)).map(|plan| sized(plan, arg))
 }
 
 fn checked(ty: ArgType, index: u32, parameters: &[BtfParam], of: &str) -> Result<ArgPlan, NoPlace> {
@@ -302,6 +368,7 @@ fn checked(ty: ArgType, index: u32, parameters: &[BtfParam], of: &str) -> Result
     let found = parameter.ty.as_str();
     let mut plan = untyped(ty, index)?;
     let fits = match pointer_to(ty) {
+        None if ty == ArgType::CharBuf => found.ends_with('*') && !found.starts_with("struct "),
         None => !found.ends_with('*') || matches!(ty, ArgType::SizeT | ArgType::Nop),
         Some("struct sock *") if found == "struct socket *" => {
             plan.flags |= flag::SOCKET;
@@ -371,6 +438,8 @@ impl Field {
             // A record has the pointer, and by the time it is read nobody holds what it is to.
             _ if ty.class() == Class::Capabilities => false,
             ArgType::Nop => true,
+            // How long it is, no other field says.
+            ArgType::CharBuf => false,
             ArgType::String => located || (self.ty.contains("char") && self.ty.ends_with('*')),
             _ => !located && self.ty.ends_with('*') && self.size == 8,
         };

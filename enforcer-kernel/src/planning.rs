@@ -48,7 +48,7 @@ pub(crate) struct Site<'a> {
 struct PlacedPolicy<'a> {
     policy: &'a ValidatedPolicy,
     key: String,
-    /// By hook: its places.
+    /// By hook: its places; none where a kernel may lack it and does.
     placed: Vec<Vec<Placed>>,
 }
 
@@ -97,15 +97,26 @@ fn place_all(policy: &ValidatedPolicy, node: Node<'_>) -> Result<Vec<Vec<Placed>
         trouble: Some(Trouble { reason, message }),
         hooks: hooks.clone(),
     };
-    if let Some(no) = places.iter().find_map(|place| place.as_ref().err()) {
-        return Err(refuse(Reason::HookUnavailable, no.to_string()));
+    let mut any = false;
+    for (hook, place) in policy.hooks.iter().zip(&places) {
+        match place {
+            Err(NoPlace::Missing(_)) if hook.may_be_missing => {}
+            // The file may come, or be replaced.
+            Err(no @ NoPlace::File(_)) => return Err(refuse(Reason::AttachFailed, no.to_string())),
+            Err(no) => return Err(refuse(Reason::HookUnavailable, no.to_string())),
+            Ok(_) => any = true,
+        }
+    }
+    if !any {
+        let message = "every hook of it may be missing (ignore.callNotFound), and on this kernel all are";
+        return Err(refuse(Reason::HookUnavailable, message.into()));
     }
     let about_pods = matches!(policy.scope, Scope::Some { .. });
     if about_pods && !node.facts.features.contains("cgroup2") {
         let message = "this node has no unified cgroup hierarchy: only policies about everything run here";
         return Err(refuse(Reason::CgroupV1, message.into()));
     }
-    Ok(places.into_iter().flatten().collect())
+    Ok(places.into_iter().map(Result::unwrap_or_default).collect())
 }
 
 /// Why a policy is less than it asks to be at least. It is in force all the same: what there is of it is better than nothing.
@@ -155,8 +166,17 @@ fn report(policy: &ValidatedPolicy, placed: &[Vec<Placed>]) -> PolicyReport {
         digest: stockade_policy::digest(policy),
         strength: weakest(policy, placed).map(|placed| placed.strength),
         trouble: too_weak(policy, placed),
-        hooks: places_of(policy, placed).map(|(hook, placed)| hook_report(hook, placed)).collect(),
+        hooks: policy.hooks.iter().zip(placed).flat_map(|(hook, places)| hook_reports(hook, places)).collect(),
     }
+}
+
+/// The reports of a hook that is in force, or may be missing and is.
+fn hook_reports(hook: &ir::Hook, places: &[Placed]) -> Vec<HookReport> {
+    if places.is_empty() {
+        let why = format!("this kernel has no `{}`, which ignore.callNotFound allows", function(hook));
+        return vec![HookReport { function: function(hook), mechanism: None, strength: None, why: Some(why) }];
+    }
+    places.iter().map(|placed| hook_report(hook, placed)).collect()
 }
 
 /// Gives every mark a slot. A slot keeps its set, because processes keep their bits.

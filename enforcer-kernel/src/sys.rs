@@ -413,6 +413,19 @@ pub fn perf_kprobe(kind: u32, function: &CStr, returns: bool) -> io::Result<Owne
     })
 }
 
+/// A perf event for a uprobe at `offset` of the file at `path`; `kind` is the number in
+/// `/sys/bus/event_source/devices/uprobe/type`, `counter` where in the file the program's own counter of probes is, or 0.
+pub fn perf_uprobe(kind: u32, path: &CStr, offset: u64, counter: u32) -> io::Result<OwnedFd> {
+    perf_event_open(&PerfAttr {
+        kind,
+        size: u32::try_from(size_of::<PerfAttr>()).unwrap_or(0),
+        config: u64::from(counter) << 32,
+        config1: path.as_ptr().expose_provenance() as u64,
+        config2: offset,
+        ..PerfAttr::default()
+    })
+}
+
 /// A perf event for the tracepoint with this id.
 pub fn perf_tracepoint(id: u64) -> io::Result<OwnedFd> {
     const PERF_TYPE_TRACEPOINT: u32 = 2;

@@ -58,6 +58,9 @@ fn plans() -> Vec<(&'static str, &'static str, Plan)> {
             limited(plan(3, &[arg(0, kind::SOCK, flag::SOCKET), arg(1, kind::SOCKADDR, 0), arg(2, kind::INT, 0)])),
         ),
         ("a string", "kernel_module_request", plan(1, &[arg(0, kind::STRING, 0)])),
+        ("a dentry, a string", "inode_symlink", plan(3, &[arg(1, kind::DENTRY, 0), arg(2, kind::STRING, 0)])),
+        ("a buffer", "kernel_post_load_data", plan(4, &[ArgPlan { size: 1, ..arg(0, kind::BUFFER, 0) }])),
+        ("a perf event", "perf_event_alloc", plan(1, &[arg(0, kind::PERF_EVENT, 0)])),
         ("a socket and a packet", "socket_sock_rcv_skb", plan(2, &[arg(0, kind::SOCK, 0), arg(1, kind::PACKET, 0)])),
         (
             "credentials, a user namespace, a number",

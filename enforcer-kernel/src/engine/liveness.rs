@@ -12,6 +12,7 @@ use crate::execute::Installed;
 use crate::instance::Attach;
 use crate::ops::Slot;
 use crate::probe::{Checked, Liveness, Prober};
+use crate::program_file::ProgramFile;
 
 /// How long a probe's event may take: it is in the ring when the operation ends.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -101,6 +102,12 @@ impl Engine {
     }
 
     pub(super) fn read_back(&self, name: &str, installed: &Installed) -> Option<String> {
+        if let Some(Attach::Uprobe { path, stamp, .. }) = self.attaches.get(name)
+            && !ProgramFile::open(path).is_ok_and(|file| file.stamp == *stamp)
+        {
+            // The kernel's probe is in the file that was there, which no new process runs.
+            return Some(format!("`{path}` has been replaced or removed since"));
+        }
         match self.started.kernel.instances.get(name) {
             Some(instance) => instance.check(installed),
             None => Some("it is not loaded".to_owned()),

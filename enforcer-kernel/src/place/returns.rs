@@ -30,7 +30,7 @@ fn report(hook: &Hook, node: Node<'_>) -> Result<Placed, NoPlace> {
             let parameters = parameters.ok_or_else(|| {
                 NoPlace::Unavailable(format!("this kernel does not describe `{call}`, so its return cannot be hooked"))
             })?;
-            let args = hook.args.iter().map(|arg| argument(arg.ty, arg.index, &parameters, call, node.btf));
+            let args = hook.args.iter().map(|arg| argument(arg, &parameters, call, node.btf));
             (call.clone(), parameters.len(), args.collect::<Result<_, _>>()?)
         }
         other => {

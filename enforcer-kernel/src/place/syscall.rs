@@ -35,7 +35,7 @@ pub(super) fn entry(call: &str, hook: &Hook, node: Node<'_>) -> Result<(String, 
     };
     let mut functions = prefixes.iter().map(|prefix| format!("{prefix}{name}"));
     let found = functions.find(|function| node.btf.function(function).is_some());
-    let function = found.ok_or_else(|| NoPlace::Unavailable(format!("this kernel has no system call `{call}`")))?;
+    let function = found.ok_or_else(|| NoPlace::Missing(format!("this kernel has no system call `{call}`")))?;
     let args = hook.args.iter().map(|arg| argument(arg, call, &registers)).collect::<Result<_, _>>()?;
     Ok((function, args))
 }
@@ -61,17 +61,23 @@ pub(super) fn place(call: &str, hook: &Hook, node: Node<'_>) -> Result<Placed, N
 
 /// An argument is in a register of the caller, and what it points to in the caller's memory.
 fn argument(arg: &Arg, call: &str, registers: &[u32; 6]) -> Result<ArgPlan, NoPlace> {
-    let register = registers.get(arg.index as usize).ok_or_else(|| {
-        NoPlace::Argument(format!("a system call has at most 6 arguments, `{call}` none at {}", arg.index))
-    })?;
+    let in_register = |index: u32| {
+        let none = || NoPlace::Argument(format!("a system call has at most 6 arguments, `{call}` none at {index}"));
+        registers.get(index as usize).copied().ok_or_else(none)
+    };
+    let register = in_register(arg.index)?;
     let plan = untyped(arg.ty, 0)?;
     let flags = match arg.ty {
-        ArgType::String | ArgType::Sockaddr => flag::USER,
+        ArgType::String | ArgType::Sockaddr | ArgType::CharBuf => flag::USER,
         ty if is_number(ty) || ty == ArgType::Nop => plan.flags,
         _ => {
             let ty = spelling(arg.ty);
             return Err(NoPlace::Argument(format!("`{call}` is called by a process, which has no {ty} to hand over")));
         }
     };
-    Ok(ArgPlan { flags, depth: 1, chain: [*register, 0, 0, 0], ..plan })
+    let size = match arg.reading.size.argument {
+        Some(argument) => in_register(argument)?,
+        None => plan.size,
+    };
+    Ok(ArgPlan { flags, size, depth: 1, chain: [register, 0, 0, 0], ..plan })
 }

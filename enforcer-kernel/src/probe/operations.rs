@@ -83,7 +83,7 @@ impl Operation {
                 let call = function.strip_prefix("__x64_sys_")?;
                 all().find(|operation| operation.call() == call).map(|operation| (operation, 0))
             }
-            Attach::Tracepoint { .. } | Attach::RawTracepoint(_) | Attach::Fexit(_) => None,
+            Attach::Tracepoint { .. } | Attach::RawTracepoint(_) | Attach::Fexit(_) | Attach::Uprobe { .. } => None,
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Arguments of a hook as upstream's JSON spells them.
 
+mod objects;
+
 use std::net::Ipv6Addr;
 
+use base64::Engine;
 use serde_json::{Value as Json, json};
 use stockade_enforcer_common::event::{CredentialsData, SocketData, UserNamespaceData};
 use stockade_enforcer_kernel::event::{Arg, Value};
@@ -40,6 +43,7 @@ pub fn argument(wanted: &RuleArg, read: &[Arg]) -> Json {
             "port": socket.destination_port,
         }}),
         Some(Value::Credentials(credentials)) => json!({"process_credentials_arg": described_credentials(credentials)}),
+        Some(Value::Object(kind, object)) => objects::described(*kind, object),
         Some(Value::UserNamespace(namespace)) => json!({"user_ns_arg": described_namespace(namespace)}),
         Some(Value::Socket(socket)) if wanted.ty == "skb" => json!({"skb_arg": {
             "family": family(socket.family),
@@ -117,7 +121,11 @@ fn text(ty: &str, bytes: &[u8], cut: bool) -> Json {
     let text = String::from_utf8_lossy(bytes);
     let mut described = match ty {
         "file" => json!({"file_arg": {"path": text}}),
-        "path" => json!({"path_arg": {"path": text}}),
+        "kiocb" => json!({"file_arg": {"path": text}}),
+        "net_device" => json!({"net_dev_arg": {"name": text}}),
+        // As protojson writes bytes.
+        "char_buf" => return buffer(bytes, cut),
+        "path" | "dentry" => json!({"path_arg": {"path": text}}),
         "linux_binprm" => json!({"linux_binprm_arg": {"path": text}}),
         _ => json!({"string_arg": text}),
     };
@@ -125,6 +133,12 @@ fn text(ty: &str, bytes: &[u8], cut: bool) -> Json {
         insert(&mut described, "truncated", json!(true));
     }
     described
+}
+
+/// The bytes of a buffer; with how many it has, where only its beginning is there.
+fn buffer(bytes: &[u8], cut: bool) -> Json {
+    let text = base64::engine::general_purpose::STANDARD.encode(bytes);
+    if cut { json!({"truncated_bytes_arg": {"bytes_arg": text}}) } else { json!({"bytes_arg": text}) }
 }
 
 /// IPv4, also mapped, in dotted form; empty for none.

@@ -250,6 +250,12 @@ fn name_function(body: &mut Json, rule: &Rule) -> &'static str {
             insert(body, "function_name", json!(rule.function));
             "process_lsm"
         }
+        Family::Uprobe => {
+            let (path, place) = rule.function.rsplit_once(':').unwrap_or((&rule.function, ""));
+            insert(body, "path", json!(path));
+            insert(body, "symbol", json!(place));
+            "process_uprobe"
+        }
         Family::Tracepoint => {
             let (subsystem, event) = rule.function.split_once('/').unwrap_or(("", &rule.function));
             insert(body, "subsys", json!(subsystem));

@@ -58,6 +58,7 @@ fn of_hook(policy: &ValidatedPolicy, hook: &Hook, nodes: &[&NodeFacts]) -> impl 
     let (mut unable, mut weak) = (Vec::new(), Vec::new());
     for node in nodes {
         match missing(hook, node) {
+            Some(_) if hook.may_be_missing => {}
             Some(why) => unable.push((*node, why)),
             None => weak.extend(too_weak(policy, hook, node).map(|why| (*node, why))),
         }

@@ -107,7 +107,7 @@ types! {
     File Class::Path { inode: true }, ["file"], "the path of a `struct file *`";
     Path Class::Path { inode: true }, ["path"], "the path of a `struct path *`";
     Fd Class::Path { inode: false }, ["fd"], "the path of the file behind a descriptor";
-    Dentry Class::Path { inode: false }, ["dentry"], "the path of a `struct dentry *` below its mount point";
+    Dentry Class::Path { inode: false }, ["dentry"], "the path of a `struct dentry *` from the root of its file system";
     LinuxBinprm Class::Path { inode: false }, ["linux_binprm"], "the path of the file that is being executed";
     Kiocb Class::Path { inode: false }, ["kiocb"], "the path of the file of a `struct kiocb *`";
     Sock Class::Socket { state: true }, ["sock"], "a `struct sock *`";

@@ -339,6 +339,7 @@ fn signal(field: &Node<'_>, report: &mut Report) -> Option<u8> {
 
 /// `Override` of a uprobe: registers, or where the program goes on.
 fn override_of_program(node: &Node<'_>, report: &mut Report) -> Option<Effect> {
+    report.needs(node.path_of("action"), Feature::Action("Override of a uprobe"));
     let ways: Vec<&str> = ["argRegs", "argNewSymbol", "argNewAddr", "argNewOffset", "argError"]
         .into_iter()
         .filter(|field| node.said(field).is_some())

@@ -122,7 +122,15 @@ fn arg_type(arg: &Node<'_>, context: &Context<'_>, report: &mut Report) -> Optio
         }
         ArgType::Socket if context.points.iter().all(well_known::describes_sockets) => Some(ArgType::Sock),
         ty => {
-            report.needs(path, Feature::Type(ty));
+            let plain = matches!(ty.class(), Class::Number { .. } | Class::Text) || ty == ArgType::Nop;
+            report.needs(
+                path,
+                match context.family {
+                    Family::Tracepoint if ty == ArgType::CharBuf => Feature::Field("char_buf of a tracepoint"),
+                    Family::Uprobe if !plain => Feature::Field("a structure of the kernel in a uprobe"),
+                    _ => Feature::Type(ty),
+                },
+            );
             Some(ty)
         }
     }

@@ -15,6 +15,12 @@ const DIGESTS: [(&str, Option<usize>); 5] =
 
 pub(super) fn uprobe(node: &Node<'_>, report: &mut Report) -> HookPoint {
     report.needs(node.path(), Feature::Hook(HookKind::Uprobe));
+    if node.said("binaryDigests").is_some() {
+        report.needs(node.path_of("binaryDigests"), Feature::Field("binaryDigests"));
+    }
+    if node.said("return").is_some() {
+        report.needs(node.path_of("return"), Feature::Field("the return of a uprobe"));
+    }
     let digests = node.list("binaryDigests").iter().filter_map(|value| digest(value, report)).collect();
     if let Some(ignore) = node.field("ignore").and_then(|ignore| ignore.said("digestVerificationFailure"))
         && node.list("binaryDigests").is_empty()
@@ -47,7 +53,11 @@ pub(super) fn usdt(node: &Node<'_>, report: &mut Report) -> HookPoint {
 }
 
 fn btf(node: &Node<'_>, report: &mut Report) -> String {
-    if node.said("btfPath").is_some() { path(node, "btfPath", report) } else { String::new() }
+    if node.said("btfPath").is_none() {
+        return String::new();
+    }
+    report.needs(node.path_of("btfPath"), Feature::Field("btfPath"));
+    path(node, "btfPath", report)
 }
 
 /// A file of the node. A relative path would begin wherever the agent happens to run.

@@ -52,7 +52,7 @@ impl Class {
                 ir::Class::Number { .. } | ir::Class::Capability | ir::Class::Syscall => self == Self::Number,
                 // A descriptor is a number.
                 _ if ty == ArgType::Fd => self == Self::Number,
-                _ => pointer(&[]),
+                _ => pointer(&[ty.name()]),
             },
         }
     }

@@ -26,6 +26,36 @@ pub(crate) struct Image {
     pub(crate) modules: PathBuf,
 }
 
+impl Image {
+    /// One of its modules, as `insmod` takes it: newer kernels' are compressed, and unpacked into `folder`.
+    pub(crate) fn module(&self, name: &str, folder: &Path) -> Result<PathBuf> {
+        let found = find(&self.modules, &[format!("{name}.ko"), format!("{name}.ko.xz")])?;
+        let path = found.with_context(|| format!("{} has no module {name}", self.release))?;
+        if path.extension().is_some_and(|extension| extension == "ko") {
+            return Ok(path);
+        }
+        let unpacked = folder.join(format!("{name}.ko"));
+        Run::new("xz").arg("-dc").arg(path).stdout(fs::File::create(&unpacked)?).run()?;
+        Ok(unpacked)
+    }
+}
+
+/// The file below `folder` that has one of these names.
+fn find(folder: &Path, names: &[String]) -> Result<Option<PathBuf>> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        // Its links lead to where it was built.
+        if path.is_dir() && !path.is_symlink() {
+            if let Some(found) = find(&path, names)? {
+                return Ok(Some(found));
+            }
+        } else if names.iter().any(|name| path.file_name().is_some_and(|found| found == name.as_str())) {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
 /// The kernel that `versions.toml` describes, from the cache or from the mirror.
 pub(crate) fn image(cache: &Cache, kernel: &Kernel) -> Result<Image> {
     let inputs =

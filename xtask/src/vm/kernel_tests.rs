@@ -17,6 +17,8 @@ use crate::{built::Tests, step::seconds, workspace};
 
 /// The package whose integration tests they are: they need a kernel of their own.
 pub(crate) const PACKAGE: &str = "stockade-enforcer-kernel";
+/// A module that every kernel has and nothing loads: tests do.
+const MODULE: &str = "nls_utf8";
 /// What the tests of one boot have written.
 const LOG: &str = "output.log";
 
@@ -85,6 +87,9 @@ pub(crate) fn run(images: &[Image], machine: &Machine, tests: &[Tests], filters:
 
 fn on(image: &Image, machine: &Machine, binaries: &[&Path], filters: &[String]) -> Result<Verdict> {
     let mut archive = archive()?;
+    let folder = workspace::run_folder("vm", &image.name)?;
+    fs::create_dir_all(&folder)?;
+    archive.host_file(&image.module(MODULE, &folder)?, &format!("/modules/{MODULE}.ko"))?;
     let mut script = environment(&machine.variables);
     script.push_str("failed=0\n");
     for binary in binaries {
@@ -100,8 +105,6 @@ fn on(image: &Image, machine: &Machine, binaries: &[&Path], filters: &[String]) 
         script.push_str(" || failed=$?\n");
     }
     script.push_str("exit $failed\n");
-    let folder = workspace::run_folder("vm", &image.name)?;
-    fs::create_dir_all(&folder)?;
     // Written as it comes, so that somebody who waits can see what runs.
     let mut log = fs::File::create(folder.join(LOG))?;
     let mut trouble = None;
