@@ -18,6 +18,8 @@ pub struct OperatorOptions {
     pub args: Vec<String>,
     /// Its environment, beside `KUBECONFIG`.
     pub env: Vec<(String, String)>,
+    /// Who it is to the API server; without one: the administrator.
+    pub kubeconfig: Option<PathBuf>,
 }
 
 /// An operator that runs until this is dropped.
@@ -37,7 +39,7 @@ impl Operator {
         let child = Command::new(Rig::program("stockade-operator")?)
             .args(&options.args)
             .envs(options.env.iter().map(|(name, value)| (name, value)))
-            .env("KUBECONFIG", server.rig().kubeconfig())
+            .env("KUBECONFIG", options.kubeconfig.clone().unwrap_or_else(|| server.rig().kubeconfig()))
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file)

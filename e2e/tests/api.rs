@@ -11,6 +11,8 @@ mod cli;
 mod crds;
 #[path = "api/operator.rs"]
 mod operator;
+#[path = "api/replicas.rs"]
+mod replicas;
 #[path = "api/rig.rs"]
 mod rig;
 #[path = "api/stage.rs"]

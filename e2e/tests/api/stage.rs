@@ -1,8 +1,9 @@
 //! An operator beside the API server, with the webhook configuration of the chart. One at a time: the configuration is the
 //! cluster's. Each stage has a release namespace of its own, so that elections and Secrets never meet.
 
-use std::net::TcpListener;
-use std::path::Path;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use stockade_e2e::{ApiServer, Kubectl, Operator, OperatorOptions, eventually};
@@ -10,13 +11,23 @@ use tokio::sync::{Mutex, MutexGuard};
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
+/// One running operator, and where it listens.
+pub(crate) struct Replica {
+    /// Dropping it kills it.
+    pub(crate) operator: Operator,
+    ports: Ports,
+}
+
+/// Of the webhook; of health and metrics.
+type Ports = (u16, u16);
+
 pub(crate) struct Stage {
     pub(crate) server: ApiServer,
     pub(crate) kubectl: Kubectl,
     /// The release namespace.
     pub(crate) release: String,
-    ports: (u16, u16),
-    operator: Option<Operator>,
+    ports: Ports,
+    operator: Option<Replica>,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -43,31 +54,49 @@ impl Stage {
 
     /// Applies the chart's webhook configuration; only where it is called differs, and there is no Service here.
     pub(crate) fn configure_webhook(&self) {
+        self.configure_webhook_at(self.ports);
+    }
+
+    /// From now on the API server asks this replica.
+    pub(crate) fn ask(&self, replica: &Replica) {
+        self.configure_webhook_at(replica.ports);
+    }
+
+    fn configure_webhook_at(&self, (webhook, _): Ports) {
         let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/stockade/templates/webhook.yaml");
         let template = std::fs::read_to_string(chart).unwrap();
         let mut configuration = self.json_of(&render(&template, &self.release));
-        let url = format!("https://127.0.0.1:{}/validate", self.ports.0);
+        let url = format!("https://127.0.0.1:{webhook}/validate");
         configuration["webhooks"][0]["clientConfig"] = json!({"url": url});
         self.apply(&configuration).unwrap();
     }
 
     pub(crate) fn start_operator(&mut self) {
+        self.operator = Some(self.start("operator-a", self.ports, None));
+    }
+
+    /// A further replica of the release, which is somebody of its own to the API server.
+    pub(crate) fn start_replica(&self, name: &str, kubeconfig: PathBuf) -> Replica {
+        self.start(name, (free_port(), free_port()), Some(kubeconfig))
+    }
+
+    fn start(&self, name: &str, ports: Ports, kubeconfig: Option<PathBuf>) -> Replica {
         let listen = |port| format!("127.0.0.1:{port}");
         let env = [
             ("POD_NAMESPACE", self.release.clone()),
-            ("POD_NAME", "operator-a".into()),
-            ("STOCKADE_WEBHOOK_LISTEN", listen(self.ports.0)),
-            ("STOCKADE_LISTEN", listen(self.ports.1)),
+            ("POD_NAME", name.into()),
+            ("STOCKADE_WEBHOOK_LISTEN", listen(ports.0)),
+            ("STOCKADE_LISTEN", listen(ports.1)),
             ("STOCKADE_WEBHOOK_NAMES", "127.0.0.1".into()),
             ("STOCKADE_REMOVE_STARTUP_TAINT", "true".into()),
         ];
         let env = env.map(|(name, value)| (name.to_owned(), value)).to_vec();
-        let options = OperatorOptions { args: Vec::new(), env };
-        self.operator = Some(Operator::start(&self.server, &options).unwrap());
+        let options = OperatorOptions { args: Vec::new(), env, kubeconfig };
+        Replica { operator: Operator::start(&self.server, &options).unwrap(), ports }
     }
 
     pub(crate) fn stop_operator(&mut self) {
-        self.operator.take().unwrap().terminate().unwrap();
+        self.operator.take().unwrap().operator.terminate().unwrap();
     }
 
     /// Until the API server gets answers from the webhook: a policy that must be refused is.
@@ -82,8 +111,33 @@ impl Stage {
         .unwrap();
     }
 
+    /// A service account of the release that may do everything.
+    pub(crate) fn account(&self, name: &str) {
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": name, "namespace": self.release}});
+        self.apply(&account).unwrap();
+        let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": {"name": self.server.unique(name)},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": self.release}]});
+        self.apply(&binding).unwrap();
+    }
+
+    /// How one reaches the cluster who has nothing but a token of this account, made with these further arguments.
+    pub(crate) fn kubeconfig(&self, account: &str, args: &[&str]) -> tempfile::NamedTempFile {
+        let token = [&["create", "token", account, "-n", &self.release], args].concat();
+        let token = self.kubectl.run(&token).unwrap().ok().unwrap();
+        let view = ["config", "view", "--raw", "--minify", "-o", "json"];
+        let mut config: Value = serde_json::from_str(&self.kubectl.run(&view).unwrap().ok().unwrap()).unwrap();
+        // The administrator's certificate would win over the token.
+        config["users"][0]["user"] = json!({"token": token.trim()});
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), config.to_string()).unwrap();
+        file
+    }
+
     pub(crate) fn log(&self) -> String {
-        let log = self.operator.as_ref().map(|operator| operator.log().unwrap_or_default()).unwrap_or_default();
+        let log = self.operator.as_ref().map(|replica| replica.operator.log().unwrap_or_default()).unwrap_or_default();
         let lines: Vec<&str> = log.lines().rev().take(15).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
@@ -128,6 +182,18 @@ impl Stage {
         let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/stockade/templates").join(name);
         let template = std::fs::read_to_string(chart).unwrap();
         render(&template, &self.release).split("\n---\n").map(|yaml| self.json_of(yaml)).collect()
+    }
+}
+
+impl Replica {
+    /// What it answers to a GET of its health and metrics; empty while it does not listen.
+    pub(crate) fn get(&self, path: &str) -> String {
+        let mut answer = String::new();
+        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.ports.1)) {
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n").unwrap();
+            stream.read_to_string(&mut answer).unwrap();
+        }
+        answer
     }
 }
 

@@ -78,6 +78,8 @@ impl ControlPlane<'_> {
 
     /// Starts the API server. Tests stop and start it again, with etcd left as it is.
     pub(crate) fn start_api_server(&self) -> Result<()> {
+        let audited = self.dir.join("audit.yaml");
+        fs::write(&audited, AUDITED)?;
         let mut command = self.program("kube-apiserver");
         command
             .arg("--etcd-servers=https://127.0.0.1:2379")
@@ -98,6 +100,8 @@ impl ControlPlane<'_> {
             .arg(flag("service-account-signing-key-file", self.pki.key("service-accounts")))
             .args(["--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction"])
             .arg("--allow-privileged=true")
+            .arg(flag("audit-policy-file", audited))
+            .arg(flag("audit-log-path", self.log("audit")))
             // Services have no addresses on this side of the network: webhooks are called at their pods.
             .arg("--enable-aggregator-routing=true");
         self.start("kube-apiserver", &mut command)
@@ -142,6 +146,17 @@ impl ControlPlane<'_> {
         self.dir.join(format!("{name}.log"))
     }
 }
+
+/// Who writes statuses of policies is in the audit log: the objects do not say which replica of the operator it was.
+const AUDITED: &str = "apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - level: Metadata
+    verbs: [create, update, patch]
+    resources: [{group: cilium.io, resources: [tracingpolicies/status, tracingpoliciesnamespaced/status]}]
+  - level: None
+";
 
 /// `--NAME=VALUE`, for values that are paths too.
 fn flag(name: &str, value: impl AsRef<std::ffi::OsStr>) -> std::ffi::OsString {
