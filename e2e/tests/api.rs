@@ -2,6 +2,8 @@
 
 #[path = "api/admission.rs"]
 mod admission;
+#[path = "api/agents.rs"]
+mod agents;
 #[path = "api/chart.rs"]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "the helpers of a test are test code, too")]
 mod chart;
