@@ -1,7 +1,7 @@
 //! `kubectl`, as a person would use it.
 
 use std::{
-    io::Write as _,
+    io::{ErrorKind, Write as _},
     path::PathBuf,
     process::{Command, Stdio},
 };
@@ -57,7 +57,11 @@ impl Kubectl {
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {}", self.program.display()))?;
-        child.stdin.take().context("no standard input")?.write_all(manifest.as_bytes())?;
+        match child.stdin.take().context("no standard input")?.write_all(manifest.as_bytes()) {
+            // It has ended without reading all of it, and has said why.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+            written => written?,
+        }
         let output = child.wait_with_output()?;
         Ok(Output {
             success: output.status.success(),

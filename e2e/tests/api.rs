@@ -15,6 +15,8 @@ mod crds;
 mod operator;
 #[path = "api/replicas.rs"]
 mod replicas;
+#[path = "api/reviews.rs"]
+mod reviews;
 #[path = "api/rig.rs"]
 mod rig;
 #[path = "api/stage.rs"]

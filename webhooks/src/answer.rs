@@ -47,6 +47,16 @@ impl Answer {
         Self::new(Response { uid, allowed: false, status: Some(status), warnings: vec![] })
     }
 
+    /// The answer to a review that is larger than any about a document that would be allowed.
+    #[must_use]
+    pub fn too_large(uid: String) -> Self {
+        let status = json!({
+            "status": "Failure", "code": 413, "reason": "RequestEntityTooLarge",
+            "message": format!("1 fault:\n{}", stockade_policy::validate::too_large()),
+        });
+        Self::new(Response { uid, allowed: false, status: Some(status), warnings: vec![] })
+    }
+
     /// The answer when there is no room for a review: it is tried again. `uid`: of the request, if it could be read.
     #[must_use]
     pub fn overloaded(uid: Option<String>) -> Self {

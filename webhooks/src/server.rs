@@ -9,6 +9,7 @@ use axum::extract::{self, DefaultBodyLimit, FromRequest, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use http_body_util::BodyExt as _;
 use stockade_policy::NodeFacts;
 use tokio::time::timeout;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -19,8 +20,11 @@ use crate::nodes::Nodes;
 use crate::review::{Malformed, Request};
 use crate::room::{Place, Room};
 
-/// A review carries the old and the new object, each of which may be as large as the API server stores.
+/// A review carries the old object, which is as large as the API server stores at most (1.5 MiB), and the new one, which may have
+/// six times as many bytes as somebody sent (3 MiB at most): `<` is written as `\u003c`. What a policy may have fits in here.
 pub const MAX_BODY: usize = 8 << 20;
+/// Where in a review the uid must be, at the latest, for it to be found in one that is larger.
+const START: usize = 4 << 10;
 /// Where the API server posts to.
 pub const PATH: &str = "/validate";
 
@@ -87,7 +91,10 @@ async fn body(room: &Room, request: extract::Request) -> Result<(Bytes, Place), 
     let length = request.headers().get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(MAX_BODY);
     if length > MAX_BODY {
-        return refuse(Outcome::Malformed, StatusCode::PAYLOAD_TOO_LARGE, too_large());
+        return match timeout(room.patience(), uid_at_start(request)).await.ok().flatten() {
+            Some(uid) => Err(Box::new((Outcome::Refused, json(StatusCode::OK, &Answer::too_large(uid))))),
+            None => refuse(Outcome::Malformed, StatusCode::PAYLOAD_TOO_LARGE, too_large()),
+        };
     }
     let Some(place) = room.for_body(length).await else {
         return Err(Box::new(overloaded(None)));
@@ -100,6 +107,23 @@ async fn body(room: &Room, request: extract::Request) -> Result<(Bytes, Place), 
         Ok(Err(rejection)) => refuse(Outcome::Malformed, StatusCode::BAD_REQUEST, rejection.body_text()),
         Err(_) => refuse(Outcome::Malformed, StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".into()),
     }
+}
+
+/// The uid of a review that is not read to its end. It is where API servers write it: they take no answer without it, and of
+/// another code than 200 they show nothing but the code.
+async fn uid_at_start(request: extract::Request) -> Option<String> {
+    let mut body = request.into_body();
+    let mut start = Vec::new();
+    while start.len() < START {
+        let frame = body.frame().await?.ok()?;
+        start.extend_from_slice(frame.data_ref()?);
+        let text = String::from_utf8_lossy(&start);
+        let after = text.split_once(r#""request":{"uid":""#).and_then(|(_, after)| after.split_once('"'));
+        if let Some((uid, _)) = after {
+            return Some(uid.to_owned());
+        }
+    }
+    None
 }
 
 async fn review(settings: &Settings, body: Bytes, place: Place) -> (Outcome, Response) {

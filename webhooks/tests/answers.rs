@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
 use stockade_policy::NodeFacts;
@@ -22,7 +22,10 @@ use stockade_webhooks::{Action, Nodes, Observer, Room, Settings, router};
 use tower::ServiceExt;
 
 async fn post(settings: Settings, body: impl Into<Body>) -> (StatusCode, Value) {
-    let request = Request::post(PATH).header("content-type", "application/json").body(body.into()).unwrap();
+    let body = body.into();
+    let length = body.size_hint().exact().unwrap();
+    let request = Request::post(PATH).header("content-type", "application/json").header("content-length", length);
+    let request = request.body(body).unwrap();
     let response = router(settings).oneshot(request).await.unwrap();
     let status = response.status();
     let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
@@ -202,6 +205,12 @@ async fn a_review_of_three_megabytes_is_judged_and_one_beyond_the_limit_is_told_
     let response = ask(Settings::default(), &review("UPDATE", &next, &large)).await;
     let causes = response["status"]["details"]["causes"].as_array().unwrap();
     assert_eq!(causes[0]["reason"], "DocumentTooLarge");
+
+    // Where the uid is where API servers write it, that is an answer; of a 413 nobody would be shown the words.
+    large["spec"]["unheard"] = Value::String("<".repeat(MAX_BODY));
+    let response = ask(Settings::default(), &review("CREATE", &large, &Value::Null)).await;
+    assert_eq!(response["allowed"], false);
+    assert!(response["status"]["message"].as_str().unwrap().contains("spec: DocumentTooLarge: "), "{response}");
 
     let (status, answer) = post(Settings::default(), vec![b' '; MAX_BODY + 1]).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);

@@ -99,6 +99,11 @@ impl Stage {
         self.operator.take().unwrap().operator.terminate().unwrap();
     }
 
+    /// The operator that [`Stage::with_operator`] has started.
+    pub(crate) fn operator(&mut self) -> &mut Replica {
+        self.operator.as_mut().unwrap()
+    }
+
     /// Until the API server gets answers from the webhook: a policy that must be refused is.
     pub(crate) async fn wait_until_ready(&self) {
         let wrong = policy("probe", &json!({"nonsense": true}));
@@ -186,6 +191,11 @@ impl Stage {
 }
 
 impl Replica {
+    /// Where its webhook listens.
+    pub(crate) fn webhook(&self) -> (&'static str, u16) {
+        ("127.0.0.1", self.ports.0)
+    }
+
     /// What it answers to a GET of its health and metrics; empty while it does not listen.
     pub(crate) fn get(&self, path: &str) -> String {
         let mut answer = String::new();
