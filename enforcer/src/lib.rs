@@ -25,6 +25,7 @@ pub mod node_state;
 pub mod pods;
 pub mod population;
 pub mod publish;
+pub mod rotation;
 pub mod run;
 pub mod runtimes;
 pub mod served_crds;

@@ -1,16 +1,12 @@
 //! Where events go: JSON lines to stdout or to a rotated file. What cannot be written is counted.
 
-use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use file_rotate::compression::Compression;
-use file_rotate::suffix::AppendCount;
-use file_rotate::{ContentLimit, FileRotate};
 use serde_json::Value;
 
 use crate::args::Args;
+use crate::rotation::Rotated;
 
 /// The open end of the event stream.
 pub struct Sink {
@@ -26,17 +22,8 @@ impl Sink {
         let out: Box<dyn Write + Send> = if args.events == "-" {
             Box::new(BufWriter::new(io::stdout()))
         } else {
-            let limit = ContentLimit::BytesSurpassed(args.events_max_mib.max(1) * 1024 * 1024);
-            let files = AppendCount::new(args.events_max_files);
-            // Arguments of programs are in it: for the owner's eyes.
-            let mut options = OpenOptions::new();
-            options.read(true).create(true).append(true).mode(0o600);
-            // The rotation neither says why it cannot open a file nor survives a folder that it cannot make.
-            if let Some(folder) = Path::new(&args.events).parent() {
-                std::fs::create_dir_all(folder)?;
-            }
-            options.open(&args.events)?;
-            Box::new(FileRotate::new(&args.events, files, limit, Compression::None, Some(options)))
+            let max_bytes = u64::try_from(args.events_max_mib.max(1)).unwrap_or(u64::MAX).saturating_mul(1 << 20);
+            Box::new(Rotated::open(Path::new(&args.events), max_bytes, args.events_max_files)?)
         };
         Ok(Self::to(out))
     }
