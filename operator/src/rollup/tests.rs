@@ -85,16 +85,22 @@ fn row(status: &PolicyStatus) -> String {
     parts.collect::<Vec<_>>().join(" ")
 }
 
-/// What kstatus concludes: Flux and Helm wait by it.
-fn kstatus(status: &PolicyStatus) -> &'static str {
+/// What kstatus concludes: Flux and Helm wait by it. Its own rules for a kind that it does not know, in its order.
+fn kstatus(status: &PolicyStatus, deleting: bool) -> &'static str {
     let is = |kind: ConditionType, wanted: ConditionStatus| {
         status.conditions.iter().any(|c| c.type_ == kind.as_str() && c.status == wanted.as_str())
     };
-    if status.observed_generation != Some(GENERATION) || is(ConditionType::Reconciling, ConditionStatus::True) {
+    let ready = status.conditions.iter().find(|c| c.type_ == ConditionType::Ready.as_str());
+    if deleting {
+        "Terminating"
+    } else if status.observed_generation.is_some_and(|observed| observed != GENERATION)
+        || is(ConditionType::Reconciling, ConditionStatus::True)
+    {
         "InProgress"
     } else if is(ConditionType::Stalled, ConditionStatus::True) {
         "Failed"
-    } else if is(ConditionType::Ready, ConditionStatus::True) {
+    } else if ready.is_none_or(|ready| ready.status == ConditionStatus::True.as_str()) {
+        // Also what says nothing of Ready.
         "Current"
     } else {
         "InProgress"
@@ -110,9 +116,9 @@ fn argo(status: &PolicyStatus) -> String {
         .iter()
         .map(|c| format!("{{type={:?},status={:?},reason={:?},message={:?}}},", c.type_, c.status, c.reason, c.message))
         .collect();
+    let observed = status.observed_generation.map_or_else(|| "nil".to_owned(), |generation| generation.to_string());
     let object = format!(
-        "local obj = {{metadata={{generation={GENERATION}}},status={{observedGeneration={},conditions={{{conditions}}}}}}}",
-        status.observed_generation.unwrap()
+        "local obj = {{metadata={{generation={GENERATION}}},status={{observedGeneration={observed},conditions={{{conditions}}}}}}}"
     );
     let program = format!("local function health()\n{object}\n{script}\nend\nio.write(health().status)");
     let child = Command::new("lua5.1").args(["-e", &program]).stdout(Stdio::piped()).stderr(Stdio::piped()).output();
@@ -124,14 +130,50 @@ fn argo(status: &PolicyStatus) -> String {
 fn check(document: Document, nodes: &[Node], expected: &str, kstatus_says: &str) -> PolicyStatus {
     let status = status_of(document, nodes);
     assert_eq!(row(&status), expected);
-    assert_eq!(kstatus(&status), kstatus_says);
+    concluded(&status, kstatus_says);
+    status
+}
+
+/// What both conclude.
+fn concluded(status: &PolicyStatus, kstatus_says: &str) {
+    assert_eq!(kstatus(status, false), kstatus_says);
     let argo_says = match kstatus_says {
         "Current" => "Healthy",
         "Failed" => "Degraded",
         _ => "Progressing",
     };
-    assert_eq!(argo(&status), argo_says);
-    status
+    assert_eq!(argo(status), argo_says);
+}
+
+#[test]
+fn row_0_no_operator_has_seen_it() {
+    for kind in stockade_crds::PolicyKind::ALL {
+        let crds = stockade_crds::Crd::ALL.into_iter().map(stockade_crds::Crd::manifest);
+        let crd = crds.into_iter().find(|crd| crd["metadata"]["name"] == kind.crd_name()).unwrap();
+        let status = crd.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/status/default").unwrap();
+        let status: PolicyStatus = serde_json::from_value(status.clone()).unwrap();
+        assert_eq!(row(&status), "U/Pending");
+        assert_eq!(status.observed_generation, None);
+        concluded(&status, "InProgress");
+    }
+    assert_eq!(kstatus(&PolicyStatus::default(), false), "Current", "without the default it would be done");
+}
+
+#[test]
+fn row_1_an_edit_that_no_operator_has_seen() {
+    let nodes = [Node { entry: Some(entry(GENERATION - 1, EntryState::Programmed, None)), ..node("a") }];
+    let now = Timestamp::from_second(1000).unwrap();
+    // Whatever was said of the one before is not about this one: a sync that mends it must not be taken for a failed one.
+    for (document, before) in [
+        (accepted(Mode::Enforce), "T/Valid T/Programmed T/Enforced T/Enforced"),
+        (invalid(), "F/Invalid F/Invalid F/Invalid F/Invalid Stalled"),
+    ] {
+        let nodes = if document == invalid() { &[][..] } else { &nodes };
+        let input = Input { generation: GENERATION - 1, deleting: false, document, nodes, previous: None, now };
+        let status = roll_up(&input).unwrap();
+        assert_eq!(row(&status), before);
+        concluded(&status, "InProgress");
+    }
 }
 
 #[test]
@@ -315,8 +357,11 @@ fn row_19_every_desired_node_is_unreachable() {
 fn row_20_nothing_is_written_while_it_is_deleted() {
     let now = Timestamp::from_second(1000).unwrap();
     let document = accepted(Mode::Enforce);
-    let input = Input { generation: 1, deleting: true, document, nodes: &[], previous: None, now };
+    let input = Input { generation: GENERATION, deleting: true, document, nodes: &[], previous: None, now };
     assert_eq!(roll_up(&input), None);
+    // So what was said last stays. Argo CD asks no script about what is being deleted.
+    let last = status_of(accepted(Mode::Enforce), &[at_goal("a")]);
+    assert_eq!(kstatus(&last, true), "Terminating");
 }
 
 #[test]
