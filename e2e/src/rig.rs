@@ -21,6 +21,12 @@ impl Rig {
         Ok(Self { dir: dir.into() })
     }
 
+    /// A folder for who needs no rig.
+    #[cfg(test)]
+    pub(crate) fn at(dir: &Path) -> Self {
+        Self { dir: dir.to_path_buf() }
+    }
+
     /// The run's folder.
     pub fn dir(&self) -> &Path {
         &self.dir

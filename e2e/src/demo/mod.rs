@@ -24,21 +24,24 @@ pub use stage::Stage;
 
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 
 /// The nodes of the cluster.
 pub(crate) const NODES: [&str; 2] = ["node-1", "node-2"];
 
-/// Plays `steps`, numbered from `first`, and says at the end what was shown. Whether all went as promised.
-pub fn play(stage: &Stage, steps: &[Step], first: usize) -> bool {
+/// Plays `steps`, numbered from `first`, and says at the end what was shown. An error says which step differed from what it
+/// promises, and how; what follows that one is not played.
+pub fn play(stage: &Stage, steps: &[Step], first: usize) -> Result<()> {
+    ensure!(!steps.is_empty(), "there is no step {first}");
     let mut shown = Vec::new();
+    let mut result = Ok(());
     for (number, step) in (first..).zip(steps) {
         println!("\n== {number}. {} ==", step.title);
         let started = Instant::now();
-        let result = (step.run)(stage);
+        result =
+            (step.run)(stage).with_context(|| format!("step {number} ({}) differs from what it promises", step.title));
         shown.push((number, step.title, started.elapsed(), result.is_ok()));
-        if let Err(error) = result {
-            eprintln!("\nstep {number} differs from what it promises: {error:#}");
+        if result.is_err() {
             // What follows builds on it, and would only repeat the complaint.
             break;
         }
@@ -47,7 +50,7 @@ pub fn play(stage: &Stage, steps: &[Step], first: usize) -> bool {
     for (number, title, took, ok) in &shown {
         println!("{} {number}. {title} ({:.0} s)", if *ok { "✓" } else { "✗" }, took.as_secs_f32());
     }
-    shown.len() == steps.len() && shown.iter().all(|(.., ok)| *ok)
+    result
 }
 
 /// One step: what it shows, and how.
@@ -76,3 +79,48 @@ pub const STEPS: [Step; 8] = [
     Step { title: "a node that cannot run a policy is named", run: a_node_that_cannot_is_named },
     Step { title: "deleting a policy leaves nothing behind", run: deleting_leaves_nothing_behind },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Run = fn(&Stage) -> Result<()>;
+
+    const FIRST: Step = Step { title: "one", run: |stage| stage.remember("one", "played") };
+    const LAST: Step = Step { title: "three", run: |stage| stage.remember("three", "played") };
+
+    fn played(second: Run) -> (Result<(), String>, bool) {
+        let dir = tempfile::tempdir().unwrap();
+        let stage = Stage::without_cluster(dir.path());
+        let result = play(&stage, &[FIRST, Step { title: "two", run: second }, LAST], 4);
+        assert_eq!(stage.recall("one").unwrap(), "played");
+        (result.map_err(|error| format!("{error:#}")), stage.recall("three").is_ok())
+    }
+
+    #[test]
+    fn a_step_that_differs_ends_the_demo_with_its_number_and_what_differed() {
+        let ways: [(Run, &[&str]); 4] = [
+            (|stage| stage.expect("echo seen; echo why >&2; exit 3").map(drop), &["exit 3` failed", "seen", "why"]),
+            (|stage| stage.refuse("echo let through", &[]).map(drop), &["let through` succeeded, which it must not"]),
+            (|stage| stage.refuse("echo other; false", &["denied"]).map(drop), &["does not say \"denied\"", "other"]),
+            (
+                |stage| stage.until("echo never", std::time::Duration::ZERO, |_| false).map(drop),
+                &["`echo never` still prints", "never"],
+            ),
+        ];
+        for (step, texts) in ways {
+            let (result, went_on) = played(step);
+            let error = result.unwrap_err();
+            assert!(error.starts_with("step 5 (two) differs from what it promises: "), "{error}");
+            assert!(texts.iter().all(|text| error.contains(text)), "{error}");
+            assert!(!went_on, "what builds on it was played");
+        }
+        assert_eq!(played(|stage| stage.expect("true").map(drop)), (Ok(()), true));
+    }
+
+    #[test]
+    fn nothing_shown_is_no_success() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(play(&Stage::without_cluster(dir.path()), &[], 9).is_err());
+    }
+}

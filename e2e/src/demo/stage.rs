@@ -26,6 +26,12 @@ impl Stage {
         Ok(Self { rig: Rig::from_env()?, root: root.to_path_buf() })
     }
 
+    /// A terminal without a cluster.
+    #[cfg(test)]
+    pub(crate) fn without_cluster(dir: &Path) -> Self {
+        Self { rig: Rig::at(dir), root: dir.to_path_buf() }
+    }
+
     /// Says something about what follows.
     pub fn say(&self, text: &str) {
         println!("\n# {text}");
