@@ -194,8 +194,9 @@ pub fn set(counter: &Counter, total: u64) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
+    use stockade_enforcer_common::counter::Place;
     use stockade_policy::ir::{PolicyId, PolicyKind};
 
     use super::*;
@@ -228,5 +229,51 @@ mod tests {
         }
         let text = metrics.encode().unwrap();
         assert!(text.contains("state=\"Programmed\"") && !text.contains("Retrying"), "{text}");
+    }
+
+    #[test]
+    fn the_page_of_metrics_says_what_is_printed() {
+        let metrics = Metrics::default();
+        let id = PolicyId { kind: PolicyKind::Cluster, namespace: String::new(), name: "p".into() };
+        let counts = Counts {
+            verdicts: BTreeMap::from([(id, Verdicts::default())]),
+            missed: BTreeMap::from([("base/exec".into(), 0)]),
+            errors: BTreeMap::from([("path_too_long".into(), 0)]),
+            ..Counts::default()
+        };
+        metrics.show_counts(&counts);
+        let status = serde_json::json!({
+            "policies": [{"kind": "TracingPolicy", "name": "p", "state": "Programmed"}],
+            "conditions": [{"type": "Intact", "status": "True", "reason": "ReadBack", "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+        });
+        metrics.show_status(&serde_json::from_value(status).unwrap());
+        let text = metrics.encode().unwrap();
+        let mut printed = BTreeSet::new();
+        for line in text.lines() {
+            let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|line| line.split_once(' ')) else {
+                continue;
+            };
+            let sample = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+            let labels = text.lines().find_map(|line| line.strip_prefix(&sample)?.strip_prefix('{')?.split_once('}'));
+            let names =
+                labels.iter().flat_map(|(labels, _)| labels.split(',')).filter_map(|label| label.split('=').next());
+            let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+            printed.insert(format!("| `{sample}` | {kind} | {} |", names.join(", ")).replace("|  |", "| |"));
+        }
+        let page = include_str!("../../docs/metrics.md");
+        let rows = page.lines().filter(|line| line.starts_with("| `stockade_enforcer"));
+        let said: BTreeSet<String> =
+            rows.map(|row| row.split('|').take(4).collect::<Vec<_>>().join("|") + "|").collect();
+        assert_eq!(said, printed);
+        for verdict in ["matched", "denied", "would_deny", "fault", "limited"] {
+            assert!(
+                text.contains(&format!("verdict=\"{verdict}\"")) && page.contains(&format!("`{verdict}`")),
+                "{verdict}"
+            );
+        }
+        let places: String =
+            Place::ALL.iter().map(|place| format!("| `{}` | {} |\n", place.name(), place.meaning().trim())).collect();
+        assert!(page.contains(&places), "the places are now:\n{places}");
     }
 }

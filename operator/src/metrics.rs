@@ -63,6 +63,8 @@ impl Default for Metrics {
 impl Metrics {
     /// Takes in what the cluster holds.
     pub fn set(&self, view: &View) {
+        // Nobody reads between what goes and what comes.
+        let _reading = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         self.policies.clear();
         for policy in view.policies.values() {
             let conditions = policy.object.data.pointer("/status/conditions").and_then(serde_json::Value::as_array);
@@ -96,5 +98,38 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry.lock().unwrap_or_else(PoisonError::into_inner))?;
         Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_page_of_metrics_says_what_is_printed() {
+        let metrics = Metrics::default();
+        metrics.reviewed(Outcome::Allowed, Duration::from_millis(1));
+        let ready = ReadyLabels { ready: "True".into(), reason: "Enforced".into() };
+        metrics.policies.get_or_create(&ready).set(1);
+        let text = metrics.encode().unwrap();
+        let mut printed = BTreeSet::new();
+        for line in text.lines() {
+            let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|line| line.split_once(' ')) else {
+                continue;
+            };
+            let sample = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+            let labels = text.lines().find_map(|line| line.strip_prefix(&sample)?.strip_prefix('{')?.split_once('}'));
+            let names =
+                labels.iter().flat_map(|(labels, _)| labels.split(',')).filter_map(|label| label.split('=').next());
+            let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+            printed.insert(format!("| `{sample}` | {kind} | {} |", names.join(", ")).replace("|  |", "| |"));
+        }
+        let page = include_str!("../../docs/metrics.md");
+        let rows = page.lines().filter(|line| line.starts_with("| `stockade_operator"));
+        let said: BTreeSet<String> =
+            rows.map(|row| row.split('|').take(4).collect::<Vec<_>>().join("|") + "|").collect();
+        assert_eq!(said, printed);
     }
 }
