@@ -53,6 +53,11 @@ pub use self::well_known::{FAMILIES, PROTOCOLS};
 use crate::fault::Fault;
 use crate::ir::ValidatedPolicy;
 
+/// The LSM hooks whose arguments are the same on every kernel that is supported.
+pub fn well_known_hooks() -> impl Iterator<Item = &'static str> {
+    functions::LSM_HOOKS.iter().map(|(hook, _)| *hook)
+}
+
 /// What is to be said about one document.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Judgement {

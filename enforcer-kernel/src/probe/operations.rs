@@ -310,4 +310,20 @@ mod tests {
             assert!(operation.hooks().iter().all(|(_, group)| *group < PROBE_CLASSES));
         }
     }
+
+    #[test]
+    fn the_page_of_hooks_says_which_are_probed_and_by_what() {
+        let page = include_str!("../../../docs/hooks.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |"));
+        let rows: Vec<(&str, &str)> =
+            rows.filter_map(|row| Some((row.split_once('`')?.0, row.rsplit_once(" | ")?.1))).collect();
+        for (hook, said) in rows.iter().filter(|(_, said)| said.starts_with('`') || *said == "read back") {
+            let probed = Operation::seen_by(&Attach::Lsm((*hook).into()));
+            let probed = probed.map_or("read back".to_owned(), |(operation, _)| format!("`{}`", operation.call()));
+            assert_eq!(*said, probed, "{hook}");
+        }
+        for (hook, _) in Operation::ALL.iter().flat_map(|operation| operation.hooks()) {
+            assert!(rows.iter().any(|(named, _)| named == hook), "{hook} is not named");
+        }
+    }
 }

@@ -13,9 +13,11 @@ pub type Hooks = BTreeMap<String, Vec<BtfParam>>;
 
 /// One row: the function, and the hooks that stand for it, newest name first.
 #[derive(Debug, Clone, Copy)]
-struct Row {
-    function: &'static str,
-    hooks: &'static [&'static str],
+pub struct Row {
+    /// `security_…`.
+    pub function: &'static str,
+    /// Without `bpf_lsm_`.
+    pub hooks: &'static [&'static str],
 }
 
 const fn row(function: &'static str, hooks: &'static [&'static str]) -> Row {
@@ -27,7 +29,7 @@ const fn row(function: &'static str, hooks: &'static [&'static str]) -> Row {
 const ALIASES: &[(&str, &str, &str)] = &[("mmap_file", "prot", "reqprot")];
 
 /// The functions whose hook has another name than what follows `security_`.
-const RENAMED: &[Row] = &[
+pub const RENAMED: &[Row] = &[
     row("security_bprm_check", &["bprm_check_security"]),
     row("security_bpf_map_alloc", &["bpf_map_alloc_security"]),
     row("security_bpf_map_create", &["bpf_map_create"]),
@@ -62,7 +64,7 @@ const RENAMED: &[Row] = &[
 
 /// Hooks that the kernel has and that no program may use, or whose arguments changed meaning, so that a policy that names
 /// the function does not mean the hook.
-const UNUSABLE: &[(&str, &str)] = &[
+pub const UNUSABLE: &[(&str, &str)] = &[
     ("audit_rule_match", "the kernel does not let programs attach to it"),
     ("key_getsecurity", "the kernel does not let programs attach to it"),
     ("xfrm_decode_session", "the kernel does not let programs attach to it"),
@@ -78,7 +80,7 @@ const UNUSABLE: &[(&str, &str)] = &[
 ];
 
 /// Hooks that return nothing, and so can refuse nothing.
-const VOID: &[&str] = &[
+pub const VOID: &[&str] = &[
     "bprm_committing_creds",
     "bprm_committed_creds",
     "cred_free",

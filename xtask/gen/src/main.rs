@@ -5,6 +5,7 @@
 
 mod crds;
 mod faults;
+mod hooks;
 mod language;
 mod webhooks;
 mod yaml;
@@ -27,6 +28,7 @@ fn outputs() -> Result<Vec<Output>> {
     outputs.extend(webhooks::outputs());
     outputs.push(faults::output());
     outputs.push(language::output());
+    outputs.push(hooks::output());
     Ok(outputs)
 }
 
