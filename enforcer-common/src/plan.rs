@@ -113,6 +113,8 @@ pub mod flag {
     pub const NULLABLE: u32 = 4;
     /// A field of the tracepoint is signed.
     pub const SIGNED: u32 = 8;
+    /// The length of a buffer has 32 bits: what is above them in its register is not the caller's to say.
+    pub const SHORT_LENGTH: u32 = 16;
 }
 
 /// How one argument is read.

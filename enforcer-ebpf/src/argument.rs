@@ -126,10 +126,11 @@ impl<S: Source> Happening<S> {
     #[inline(always)]
     fn buffer_length(&self, arg: u32) -> Option<u64> {
         let size = arg!(arg, size);
-        if arg!(arg, depth) == 0 {
-            return self.source.argument(size);
-        }
-        value(at(self.source.argument(arg!(arg, index))?, size))
+        let length = match arg!(arg, depth) {
+            0 => self.source.argument(size)?,
+            _ => value(at(self.source.argument(arg!(arg, index))?, size))?,
+        };
+        Some(if arg!(arg, flags) & flag::SHORT_LENGTH != 0 { length & 0xffff_ffff } else { length })
     }
 
     /// Puts an argument's header down; returns where its data goes.

@@ -34,6 +34,14 @@ pub enum AttachError {
         /// The sysctl's value.
         paranoid: String,
     },
+    /// The file is not the one that was looked at, or not there.
+    #[error("`{target}`: {source}")]
+    File {
+        /// The place.
+        target: String,
+        /// Why.
+        source: io::Error,
+    },
     /// The kernel refused for another reason.
     #[error("`{target}` cannot be attached to: {source}")]
     Refused {
@@ -75,7 +83,9 @@ pub fn attach(attach: &Attach, program: BorrowedFd<'_>, directory: &Path) -> Res
             return keep_event(program, &event, directory).map_err(failed);
         }
         Attach::Uprobe { path, offset, counter, stamp, .. } => {
-            let event = uprobe_event(path, *offset, *counter, stamp).map_err(failed)?;
+            let gone = |source| AttachError::File { target: attach.to_string(), source };
+            let file = same_file(path, stamp).map_err(gone)?;
+            let event = uprobe_event(&file, *offset, *counter).map_err(failed)?;
             return keep_event(program, &event, directory).map_err(failed);
         }
         Attach::Tracepoint { subsystem, event } => {
@@ -87,11 +97,12 @@ pub fn attach(attach: &Attach, program: BorrowedFd<'_>, directory: &Path) -> Res
     pin(link.as_fd(), &directory.join(pins::LINK)).map_err(failed)
 }
 
-fn uprobe_event(path: &str, offset: u64, counter: u64, stamp: &str) -> io::Result<OwnedFd> {
+fn same_file(path: &str, stamp: &str) -> io::Result<ProgramFile> {
     let file = ProgramFile::open(path)?;
-    if file.stamp != stamp {
-        return Err(io::Error::other("the file was replaced meanwhile"));
-    }
+    if file.stamp == stamp { Ok(file) } else { Err(io::Error::other("the file was replaced meanwhile")) }
+}
+
+fn uprobe_event(file: &ProgramFile, offset: u64, counter: u64) -> io::Result<OwnedFd> {
     let counter = u32::try_from(counter)
         .map_err(|_| io::Error::other("a counter beyond the first 4 GiB of a file cannot be told to the kernel"))?;
     sys::perf_uprobe(facts::uprobe_type()?, &c_string(&file.path())?, offset, counter)

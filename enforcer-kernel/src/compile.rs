@@ -176,8 +176,13 @@ impl Room {
             return Err(TooLarge::Arguments(attach.to_string()));
         }
         let mut masks = self.masks.clone();
+        let returned = hook.placed.returned.as_ref().map(arg_key);
         for (of, mask) in masks::of(hook.hook) {
             let of = match of {
+                Masked::Returned => match returned {
+                    Some(returned) => Masked::Arg(returned),
+                    None => continue,
+                },
                 Masked::Arg(at) => Masked::Arg(arg_key(hook.placed.args.get(at).unwrap_or(&ArgPlan::default()))),
                 Masked::Capabilities(set) => Masked::Capabilities(set),
             };
@@ -186,7 +191,7 @@ impl Room {
         if masks.values().any(|masks| masks.len() > MASKS) {
             return Err(TooLarge::Masks(attach.to_string()));
         }
-        self.fields.take(hook.hook.selectors.len().max(1), attach)?;
+        self.fields.take(tests_of::count(hook), attach)?;
         (self.args, self.masks) = (args, masks);
         Ok(())
     }
@@ -214,7 +219,8 @@ fn build(
         let position = |arg: &ArgPlan| positions.get(&arg_key(arg)).copied().unwrap_or_default();
         let at: Vec<u32> = hook.placed.args.iter().map(position).collect();
         let returned = hook.placed.returned.as_ref().map(position);
-        for rule in tests_of::rules(hook, &at, field, context) {
+        let places = tests_of::Positions { args: &at, returned };
+        for rule in tests_of::rules(hook, &places, field, context) {
             legend.insert(rule.number, explain(hook, &rule, &at, returned));
             rules.push(rule);
         }

@@ -155,7 +155,8 @@ fn kprobe(call: &str, hook: &Hook, node: Node<'_>) -> Result<Placed, NoPlace> {
     let args = args
         .map(|arg| {
             if parameters.is_empty() {
-                untyped(arg.ty, arg.index).and_then(|plan| reach(plan, arg.ty, node.btf)).map(|plan| sized(plan, arg))
+                let plan = untyped(arg.ty, arg.index).and_then(|plan| reach(plan, arg.ty, node.btf))?;
+                Ok(sized(plan, arg, is_short(arg, &hook.args)))
             } else {
                 argument(arg, &parameters, call, node.btf)
             }
@@ -328,12 +329,29 @@ fn reach(plan: ArgPlan, ty: ArgType, btf: &KernelBtf) -> Result<ArgPlan, NoPlace
     })
 }
 
-/// With the argument that says how long a buffer is.
-fn sized(plan: ArgPlan, arg: &Arg) -> ArgPlan {
+/// With the argument that says how long a buffer is; `short`: it has 32 bits.
+fn sized(plan: ArgPlan, arg: &Arg, short: bool) -> ArgPlan {
+    let flags = plan.flags | if short { flag::SHORT_LENGTH } else { 0 };
     match arg.reading.size.argument {
-        Some(size) if plan.kind == kind::BUFFER => ArgPlan { size, ..plan },
+        Some(size) if plan.kind == kind::BUFFER => ArgPlan { size, flags, ..plan },
         _ => plan,
     }
+}
+
+/// Whether the policy reads the argument that says how long a buffer is, as a number of 32 bits. Where nobody else says what a
+/// function's arguments are, that does.
+fn is_short(arg: &Arg, all: &[Arg]) -> bool {
+    let size = all.iter().find(|other| Some(other.index) == arg.reading.size.argument);
+    size.is_some_and(|size| matches!(size.ty.class(), Class::Number { bits: 0..=32, .. }))
+}
+
+/// Whether a parameter that is a length has 32 bits.
+fn is_short_length(parameter: &BtfParam, of: &str) -> Result<bool, NoPlace> {
+    let BtfParam { name, ty } = parameter;
+    if ty.ends_with('*') {
+        return Err(NoPlace::Argument(format!("`{name}` of `{of}` is `{ty}` on this kernel, which says no length")));
+    }
+    Ok(["int", "unsigned int", "u32", "s32", "__u32", "__s32"].contains(&ty.as_str()))
 }
 
 /// Credentials are read in one piece from the first id to the secure bits.
@@ -351,14 +369,16 @@ fn ids_together(btf: &KernelBtf) -> Result<(), NoPlace> {
 /// Whether BTF has `found` where a policy says `ty`, and how it is read then.
 fn argument(arg: &Arg, parameters: &[BtfParam], of: &str, btf: &KernelBtf) -> Result<ArgPlan, NoPlace> {
     let (ty, index) = (arg.ty, arg.index);
+    let mut short = false;
     if let Some(size) = arg.reading.size.argument {
         checked(ArgType::SizeT, size, parameters, of)?;
+        short = parameters.get(size as usize).map_or(Ok(false), |parameter| is_short_length(parameter, of))?;
     }
     // A set by itself, not one of credentials, is read as such whatever it is called.
     let itself =
         ty.class() == Class::Capabilities && parameters.get(index as usize).is_some_and(|p| p.ty == CAPABILITIES);
     let ty = if itself { ArgType::KernelCapT } else { ty };
-    checked(ty, index, parameters, of).and_then(|plan| reach(plan, ty, btf)).map(|plan| sized(plan, arg))
+    checked(ty, index, parameters, of).and_then(|plan| reach(plan, ty, btf)).map(|plan| sized(plan, arg, short))
 }
 
 fn checked(ty: ArgType, index: u32, parameters: &[BtfParam], of: &str) -> Result<ArgPlan, NoPlace> {
@@ -438,8 +458,8 @@ impl Field {
             // A record has the pointer, and by the time it is read nobody holds what it is to.
             _ if ty.class() == Class::Capabilities => false,
             ArgType::Nop => true,
-            // How long it is, no other field says.
-            ArgType::CharBuf => false,
+            // How long it is, no other field says; what is behind a pointer of a record is not followed.
+            ArgType::CharBuf | ArgType::Filename | ArgType::Kiocb | ArgType::NetDevice => false,
             ArgType::String => located || (self.ty.contains("char") && self.ty.ends_with('*')),
             _ => !located && self.ty.ends_with('*') && self.size == 8,
         };

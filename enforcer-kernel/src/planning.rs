@@ -50,6 +50,8 @@ struct PlacedPolicy<'a> {
     key: String,
     /// By hook: its places; none where a kernel may lack it and does.
     placed: Vec<Vec<Placed>>,
+    /// A hook that the node lacks and may get: the others are in force meanwhile.
+    lacking: Option<String>,
 }
 
 /// Plans. `memory` gives and keeps the numbers of classes and marks.
@@ -63,7 +65,9 @@ pub(crate) fn plan(
     let mut taken = Vec::new();
     for policy in policies {
         match place_all(policy, site.node) {
-            Ok(placed) => taken.push(PlacedPolicy { policy, key: member(&policy.id, &policy.scope), placed }),
+            Ok((placed, lacking)) => {
+                taken.push(PlacedPolicy { policy, key: member(&policy.id, &policy.scope), placed, lacking });
+            }
             Err(report) => drop(planned.reports.insert(policy.id.clone(), report)),
         }
     }
@@ -76,12 +80,18 @@ pub(crate) fn plan(
         taken.retain(|policy| !refused.contains(&policy.policy.id));
     }
     for policy in &taken {
-        planned.reports.insert(policy.policy.id.clone(), report(policy.policy, &policy.placed));
+        let lacking = policy.lacking.clone().map(|message| Trouble { reason: Reason::AttachFailed, message });
+        let report = report(policy.policy, &policy.placed);
+        let trouble = lacking.or(report.trouble);
+        planned.reports.insert(policy.policy.id.clone(), PolicyReport { trouble, ..report });
     }
     planned
 }
 
-fn place_all(policy: &ValidatedPolicy, node: Node<'_>) -> Result<Vec<Vec<Placed>>, PolicyReport> {
+/// The places of each hook, and what the node lacks for one and may get.
+type AllPlaced = (Vec<Vec<Placed>>, Option<String>);
+
+fn place_all(policy: &ValidatedPolicy, node: Node<'_>) -> Result<AllPlaced, PolicyReport> {
     let places: Vec<Result<Vec<Placed>, NoPlace>> = policy.hooks.iter().map(|hook| place::place(hook, node)).collect();
     let hooks = policy.hooks.iter().zip(&places).flat_map(|(hook, places)| match places {
         Ok(places) => places.iter().map(|placed| hook_report(hook, placed)).collect(),
@@ -97,15 +107,18 @@ fn place_all(policy: &ValidatedPolicy, node: Node<'_>) -> Result<Vec<Vec<Placed>
         trouble: Some(Trouble { reason, message }),
         hooks: hooks.clone(),
     };
-    let mut any = false;
+    let (mut any, mut lacking) = (false, None);
     for (hook, place) in policy.hooks.iter().zip(&places) {
         match place {
             Err(NoPlace::Missing(_)) if hook.may_be_missing => {}
-            // The file may come, or be replaced.
-            Err(no @ NoPlace::File(_)) => return Err(refuse(Reason::AttachFailed, no.to_string())),
+            // What the policy has elsewhere must not end because a program is upgraded.
+            Err(no @ NoPlace::File(_)) => lacking = Some(no.to_string()),
             Err(no) => return Err(refuse(Reason::HookUnavailable, no.to_string())),
             Ok(_) => any = true,
         }
+    }
+    if let (false, Some(lacking)) = (any, &lacking) {
+        return Err(refuse(Reason::AttachFailed, lacking.clone()));
     }
     if !any {
         let message = "every hook of it may be missing (ignore.callNotFound), and on this kernel all are";
@@ -116,12 +129,18 @@ fn place_all(policy: &ValidatedPolicy, node: Node<'_>) -> Result<Vec<Vec<Placed>
         let message = "this node has no unified cgroup hierarchy: only policies about everything run here";
         return Err(refuse(Reason::CgroupV1, message.into()));
     }
-    Ok(places.into_iter().map(Result::unwrap_or_default).collect())
+    Ok((places.into_iter().map(Result::unwrap_or_default).collect(), lacking))
 }
 
 /// Why a policy is less than it asks to be at least. It is in force all the same: what there is of it is better than nothing.
 fn too_weak(policy: &ValidatedPolicy, placed: &[Vec<Placed>]) -> Option<Trouble> {
-    let (wanted, weakest) = (policy.minimum_strength?, weakest(policy, placed)?.strength);
+    let wanted = policy.minimum_strength?;
+    let missing = policy.hooks.iter().zip(placed).find(|(hook, places)| hook.acts() && places.is_empty());
+    if let Some((hook, _)) = missing {
+        let message = format!("{wanted:?} is asked for, and this kernel has no `{}`", function(hook));
+        return Some(Trouble { reason: Reason::TooWeak, message });
+    }
+    let weakest = weakest(policy, placed)?.strength;
     let why = acting(policy, placed).find_map(|placed| placed.why_weaker.clone()).unwrap_or_default();
     let message = || format!("{wanted:?} is asked for, {weakest:?} is what there is: {why}");
     (weakest < wanted).then(|| Trouble { reason: Reason::TooWeak, message: message() })
@@ -173,7 +192,7 @@ fn report(policy: &ValidatedPolicy, placed: &[Vec<Placed>]) -> PolicyReport {
 /// The reports of a hook that is in force, or may be missing and is.
 fn hook_reports(hook: &ir::Hook, places: &[Placed]) -> Vec<HookReport> {
     if places.is_empty() {
-        let why = format!("this kernel has no `{}`, which ignore.callNotFound allows", function(hook));
+        let why = format!("this node has no `{}`", function(hook));
         return vec![HookReport { function: function(hook), mechanism: None, strength: None, why: Some(why) }];
     }
     places.iter().map(|placed| hook_report(hook, placed)).collect()

@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 use stockade_enforcer_common::event::{OBJECT_UNKNOWN, ObjectData};
 use stockade_enforcer_kernel::Engine;
 use stockade_enforcer_kernel::event::{Event, Hook, Value};
-use stockade_enforcer_kernel::report::PolicyReport;
+use stockade_enforcer_kernel::report::{PolicyReport, Reason};
 use stockade_enforcer_kernel::sys;
 use stockade_policy::ir::ValidatedPolicy;
 
@@ -48,8 +48,10 @@ fn reported(engine: &mut Engine) -> BTreeMap<String, Vec<Value>> {
             return found;
         }
         for event in events {
-            if let Event::Hook(hook) = event.unwrap() {
-                found.entry(hook.fired[0].rule.policy.clone()).or_default().push(first(&hook).clone());
+            if let Event::Hook(hook) = event.unwrap()
+                && let Some(fired) = hook.fired.first()
+            {
+                found.entry(fired.rule.policy.clone()).or_default().push(first(&hook).clone());
             }
         }
     }
@@ -223,25 +225,12 @@ fn texts_are_compared_and_reported_wherever_they_are() {
         of.map(|counted| counted.counts.faults).sum::<u64>()
     };
     assert_eq!(faulted(&mut engine, "buffer-postfix"), 1);
-    finish(engine);
-}
-
-#[test]
-fn the_beginning_of_a_large_buffer_is_reported_as_such() {
-    if !in_guest() {
-        return;
-    }
-    std::fs::create_dir_all(FILES).unwrap();
-    let mut engine = fresh_engine();
-    let buffer = json!({
-        "call": "sys_write", "syscall": true, "args": [{"index": 1, "type": "char_buf", "sizeArgIndex": 3}],
-        "selectors": [{"matchArgs": [{"index": 1, "operator": "Prefix", "values": ["arguments, many"]}]}],
-    });
-    report(&mut engine, &[observing("large", &json!([buffer]))]);
-    let large = [&b"arguments, many"[..], &[b'x'; 8000]].concat();
-    std::fs::write(format!("{FILES}/large"), &large).unwrap();
+    // What is read of it is compared and reported as a beginning.
+    let large = [&b"arguments in"[..], &[b'x'; 8000]].concat();
+    first_arguments(&mut engine, "buffer-of-function");
+    std::fs::write(format!("{FILES}/written"), &large).unwrap();
     let expected = Value::Text { bytes: large[..4095].to_vec(), cut: true };
-    assert_eq!(first_arguments(&mut engine, "large"), [expected]);
+    assert_eq!(first_arguments(&mut engine, "buffer-of-function"), [expected]);
     finish(engine);
 }
 
@@ -264,14 +253,26 @@ fn programs_and_maps_of_bpf_and_perf_events_are_reported() {
     let programs = observing("programs", &json!([reading("bpf_check", 1, "bpf_attr")]));
     let events = observing("events", &json!([reading("security_perf_event_alloc", 0, "perf_event")]));
     let nothing = observing("nothing", &json!([may_be_missing("security_no_such_function")]));
+    let weak = policy(&json!({
+        "apiVersion": "cilium.io/v1alpha1", "kind": "TracingPolicy", "metadata": {"name": "weak", "generation": 1},
+        "spec": {"minimumStrength": "Deny", "kprobes": [
+            {
+                "call": "security_no_such_function", "syscall": false, "ignore": {"callNotFound": true},
+                "selectors": [{"matchActions": [{"action": "Sigkill"}]}],
+            },
+            reading("security_file_open", 0, "file"),
+        ]},
+    }));
     let elsewhere = observing("elsewhere", &json!([reading("security_no_such_function", 0, "bpf_map")]));
-    let reports = report(&mut engine, &[maps, programs, events, nothing, elsewhere]);
+    let reports = report(&mut engine, &[maps, programs, events, nothing, elsewhere, weak]);
     let placed: Vec<bool> = reports["maps"].hooks.iter().map(|hook| hook.mechanism.is_some()).collect();
     assert!(placed == [true, false] || placed == [false, true], "{:?}", reports["maps"]);
     assert_eq!(reports["maps"].trouble, None, "that one is missing is no trouble");
     for none in ["nothing", "elsewhere"] {
         assert!(reports[none].trouble.is_some() && reports[none].generation_in_force.is_none(), "{:?}", reports[none]);
     }
+    let weak = reports["weak"].trouble.clone().unwrap();
+    assert_eq!(weak.reason, Reason::TooWeak, "the hook that would refuse is missing: {}", weak.message);
     first_arguments(&mut engine, "maps");
     // A hash of eight bytes by four.
     let shape = sys::Shape { kind: 1, key: 4, value: 8, entries: 77, flags: 0 };

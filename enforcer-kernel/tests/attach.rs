@@ -331,6 +331,53 @@ fn what_a_function_returned_is_reported_with_what_it_was_called_with() {
 }
 
 #[test]
+fn what_is_asked_of_a_returned_value_decides_what_is_reported() {
+    if !in_guest() {
+        return;
+    }
+    std::fs::create_dir_all("/tmp/returns").unwrap();
+    std::fs::write("/tmp/returns/asked", "x").unwrap();
+    let mut engine = fresh_engine();
+    let policy = hooking(
+        "kprobes",
+        "enforce",
+        &json!({
+            "call": "sys_openat", "syscall": true, "return": true,
+            "args": [{"index": 1, "type": "string"}, {"index": 2, "type": "int"}],
+            "returnArg": {"index": 0, "type": "int"},
+            "selectors": [
+                {
+                    "matchArgs": [{"index": 1, "operator": "Postfix", "values": ["/asked"]}],
+                    "matchReturnArgs": [{"index": 0, "operator": "LT", "values": ["0"]}],
+                },
+                {"matchArgs": [{"index": 1, "operator": "Prefix", "values": ["/tmp/returns/"]}]},
+            ],
+        }),
+    );
+    attach(&mut engine, &policy);
+    // The first selector has decided about a call whose value it does not ask for: the second says nothing of it.
+    assert_allowed(&run_on_host("cat /tmp/returns/asked"));
+    assert!(!run_on_host("cat /nowhere/asked").status.success());
+    assert!(!run_on_host("cat /tmp/returns/other").status.success());
+    let mut seen: Vec<(String, u32, Value)> = Vec::new();
+    loop {
+        let events = engine.poll_events(4096);
+        if events.is_empty() {
+            break;
+        }
+        for event in events {
+            let Ok(Event::Hook(event)) = event else { continue };
+            let rule = &event.fired[0].rule;
+            let returned = arg(&event, rule.returned.as_ref().unwrap().position).clone();
+            seen.push((text(arg(&event, rule.args[0].position)), rule.selector, returned));
+        }
+    }
+    let missing = Value::Int(-i64::from(rustix::io::Errno::NOENT.raw_os_error()));
+    assert_eq!(seen, [("/nowhere/asked".into(), 0, missing.clone()), ("/tmp/returns/other".into(), 1, missing)]);
+    finish(engine);
+}
+
+#[test]
 fn what_a_system_call_returned_is_reported() {
     if !in_guest() {
         return;

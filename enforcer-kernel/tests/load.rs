@@ -92,7 +92,8 @@ fn every_program_passes_the_verifier_far_from_its_limit() {
     for (name, hook, plan) in plans() {
         cases.push((format!("lsm/{hook} ({name})"), program::LSM_HOOK, lsm(hook), plan));
     }
-    for (name, _, plan) in plans() {
+    // What is a part of another is not looked at twice.
+    for (name, _, plan) in plans().into_iter().filter(|(.., plan)| plan.dimensions == ALL) {
         let plan = Plan { flags: plan.flags & plan_flag::LIMITS, result_index: 0, ..plan };
         cases.push((format!("kprobe ({name})"), program::KPROBE_HOOK, Target::Kprobe, plan));
     }

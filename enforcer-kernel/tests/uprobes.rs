@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use guest::*;
+use rustix::fs::{CWD, FileType, Mode};
 use serde_json::{Value as Json, json};
 use stockade_enforcer_kernel::event::{Hook, Value};
 use stockade_enforcer_kernel::{Engine, Reason};
@@ -155,23 +156,67 @@ fn a_program_that_is_replaced_is_noticed_and_probed_again() {
 }
 
 #[test]
-fn what_a_file_does_not_have_is_said() {
+fn what_a_file_does_not_have_is_said_and_takes_nothing_else_out_of_force() {
     if !in_guest() {
         return;
     }
+    std::fs::create_dir_all("/tmp/uprobes").unwrap();
+    let pipe = Path::new("/tmp/uprobes/pipe");
+    rustix::fs::mknodat(CWD, pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
     let mut engine = fresh_engine();
-    let program = this_program();
-    let none = json!({"path": "/no/such/file", "symbols": ["main"]});
-    let other = json!({"path": program, "symbols": ["stockade_probed_nowhere"]});
-    let text = json!({"path": "/init", "symbols": ["main"]});
-    let beyond = json!({"path": program, "addrs": [u64::MAX >> 1]});
-    for (uprobe, why) in
-        [(none, "No such file"), (other, "no symbol"), (text, "no program"), (beyond, "nothing at address")]
-    {
+    let (library, program) = (libc(), this_program());
+    let symbol = |path: &str, name: &str| json!({"path": path, "symbols": [name]});
+    let cases = [
+        (symbol("/no/such/file", "main"), "No such file"),
+        // Opening one would wait for somebody who writes.
+        (symbol("/tmp/uprobes/pipe", "main"), "not a file"),
+        (symbol("/init", "main"), "no program"),
+        (symbol(&library, "stockade_nowhere"), "no symbol"),
+        // Chosen by what the processor can do.
+        (symbol(&library, "memcpy"), "IFUNC"),
+        // Its data: a probe there would be in force and never be hit.
+        (json!({"path": program, "offsets": [0]}), "no code at offset"),
+        (json!({"path": program, "addrs": [u64::MAX >> 1]}), "no code at address"),
+    ];
+    for (uprobe, why) in cases {
         let report = engine.apply(&[probing(&[uprobe])], &snapshot(&[]));
-        let trouble = report.policies.values().next().unwrap().trouble.clone().unwrap();
-        assert_eq!(trouble.reason, Reason::AttachFailed);
-        assert!(trouble.message.contains(why), "{}", trouble.message);
+        let report = report.policies.into_values().next().unwrap();
+        let trouble = report.trouble.unwrap();
+        assert_eq!((trouble.reason, report.generation_in_force), (Reason::AttachFailed, None), "{why}");
+        assert!(trouble.message.contains(why), "{why}: {}", trouble.message);
+    }
+    // Of a name with an old version, what programs are linked to today.
+    let report = engine.apply(&[probing(&[symbol(&library, "glob")])], &snapshot(&[]));
+    assert_eq!(report.policies.into_values().next().unwrap().trouble, None);
+    // A policy that refuses as well goes on refusing when the program of its probe has gone.
+    let copy = Path::new("/tmp/uprobes/copy");
+    std::fs::copy("/bin/busybox", copy).unwrap();
+    let both = policy(&json!({
+        "apiVersion": "cilium.io/v1alpha1", "kind": "TracingPolicy", "metadata": {"name": "both", "generation": 1},
+        "spec": {
+            "lsmhooks": [{
+                "hook": "path_mkdir", "args": [{"index": 0, "type": "path"}],
+                "selectors": [{
+                    "matchArgs": [{"index": 0, "operator": "Equal", "values": ["/tmp/uprobes"]}],
+                    "matchActions": [{"action": "Override", "argError": -1}],
+                }],
+            }],
+            "uprobes": [{"path": "/tmp/uprobes/copy", "offsets": [entry_of(copy)]}],
+        },
+    }));
+    apply(&mut engine, std::slice::from_ref(&both), &snapshot(&[]));
+    let refused = || std::fs::create_dir("/tmp/uprobes/refused").is_err();
+    assert!(refused());
+    std::fs::remove_file(copy).unwrap();
+    for _ in 0..2 {
+        let report = engine.apply(std::slice::from_ref(&both), &snapshot(&[]));
+        let report = report.policies.into_values().next().unwrap();
+        assert_eq!(report.trouble.map(|trouble| trouble.reason), Some(Reason::AttachFailed));
+        assert_eq!(report.generation_in_force, Some(1));
+        assert!(refused());
+        drop(engine);
+        engine = start_engine();
+        assert!(refused());
     }
     finish(engine);
 }

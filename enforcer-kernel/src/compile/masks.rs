@@ -13,6 +13,8 @@ use super::tests_of::{CompiledRule, Set};
 pub(super) enum Masked<A> {
     /// An argument.
     Arg(A),
+    /// What the function returned.
+    Returned,
     /// A set of the process's capabilities.
     Capabilities(CapabilitySet),
 }
@@ -24,8 +26,13 @@ pub(super) fn of(hook: &Hook) -> impl Iterator<Item = (Masked<usize>, u64)> {
             ArgTest::Mask(mask) => Some((Masked::Arg(filter.arg), mask)),
             _ => None,
         });
+        let on_return = selector.on_return.iter().flat_map(|on_return| &on_return.args);
+        let returned = on_return.filter_map(|filter| match filter.test {
+            ArgTest::Mask(mask) => Some((Masked::Returned, mask)),
+            _ => None,
+        });
         let capabilities = selector.capabilities.iter();
-        args.chain(capabilities.map(|filter| (Masked::Capabilities(filter.set), filter.capabilities.0)))
+        args.chain(returned).chain(capabilities.map(|filter| (Masked::Capabilities(filter.set), filter.capabilities.0)))
     })
 }
 

@@ -36,7 +36,8 @@ const TABLES: [&str; 7] = [
 /// Whether every text of a hook fits into a key.
 pub(super) fn check_lengths(hook: &Hook) -> Result<(), TooLarge> {
     let texts = hook.selectors.iter().flat_map(|selector| {
-        let args = selector.args.iter().filter_map(|filter| match &filter.test {
+        let returned = selector.on_return.iter().flat_map(|on_return| &on_return.args);
+        let args = selector.args.iter().chain(returned).filter_map(|filter| match &filter.test {
             ArgTest::String(_, values) => Some(values),
             _ => None,
         });

@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 use stockade_enforcer_common::dimension::{self, Facet, MARK_SLOTS, NamespaceKind};
 use stockade_enforcer_common::plan::kind;
 use stockade_policy::ir::{
-    self, ArgTest, BinaryFilter, CapabilitySet, Cidr, Namespace, NumberRange, PidFilter, PortRange, RateLimit,
-    Selector, Strength, StringCompare, ValidatedPolicy,
+    self, ArgFilter, ArgTest, BinaryFilter, CapabilitySet, Cidr, Namespace, NumberRange, PidFilter, PortRange,
+    RateLimit, Selector, Strength, StringCompare, ValidatedPolicy,
 };
 
 use super::fields::Field;
@@ -149,33 +149,82 @@ fn binary_mark(filter: &BinaryFilter) -> Option<MarkSet> {
     filter.follow_children.then(|| MarkSet::Binaries { compare: filter.compare, values: filter.values.clone() })
 }
 
+/// What a place asks of the value that a call returned, beside what the selector asked of the call.
+fn returned(selector: &Selector, part: Part) -> &[ArgFilter] {
+    match (&selector.on_return, part) {
+        (Some(on_return), Part::Report) => &on_return.args,
+        _ => &[],
+    }
+}
+
+/// How many rules a hook is at its place: one for each selector. A selector that has decided about a call says nothing of a
+/// value that it does not ask for, and neither do those after it: that is a rule of its own, which does nothing.
+pub(super) fn count(hook: &PlacedHook<'_>) -> usize {
+    let each =
+        hook.hook.selectors.iter().map(|selector| 1 + usize::from(!returned(selector, hook.placed.part).is_empty()));
+    each.sum::<usize>().max(1)
+}
+
 /// The rules of a hook.
-pub(super) fn rules(hook: &PlacedHook<'_>, positions: &[u32], field: Field, context: &Context) -> Vec<CompiledRule> {
+pub(super) fn rules(
+    hook: &PlacedHook<'_>,
+    positions: &Positions<'_>,
+    field: Field,
+    context: &Context,
+) -> Vec<CompiledRule> {
     // Without selectors every event matches and is posted.
     let everything =
         [Selector { actions: ir::Actions { post: true, deny: None, signal: None }, ..Selector::default() }];
     let selectors = if hook.hook.selectors.is_empty() { &everything[..] } else { &hook.hook.selectors };
     let enforcing = hook.policy.mode == ir::Mode::Enforce;
-    let numbered = selectors.iter().zip(0..field.rules);
-    let rule = |(selector, at): (&Selector, u32)| {
-        let actions = actions(selector.actions, hook.placed.part);
+    let part = hook.placed.part;
+    let rule = |at: u32, selector: &Selector, actions: ir::Actions, posting: &ir::Posting, asked: &[ArgFilter]| {
         let deny = actions.deny.filter(|_| hook.placed.strength == Strength::Deny);
-        let limit = selector.posting.limit.filter(|_| actions.post);
+        let limit = posting.limit.filter(|_| actions.post);
+        let mut tests = tests(selector, positions.args, context);
+        tests.extend(asked.iter().map(|filter| argument(filter, positions.returned.unwrap_or_default())));
         CompiledRule {
-            number: field.first + at,
+            number: 0,
             selector: at,
             policy: hook.key.clone(),
-            tests: tests(selector, positions, context),
+            tests,
             deny,
             signal: actions.signal,
             post: actions.post,
             monitor: !enforcing,
             fault_deny: enforcing && deny.is_some() && hook.policy.on_fault == ir::OnFault::Deny,
-            limit: limit.map(|limit| Limit::of(limit, hook, at, positions)),
+            limit: limit.map(|limit| Limit::of(limit, hook, at, positions.args)),
             probe: false,
         }
     };
-    numbered.map(rule).collect()
+    let mut rules = Vec::new();
+    for (selector, at) in selectors.iter().zip(0..) {
+        let asked = returned(selector, part);
+        if let (false, Some(on_return)) = (asked.is_empty(), &selector.on_return) {
+            rules.push(rule(at, selector, actions(on_return.actions, part), &on_return.posting, asked));
+            rules.push(rule(
+                at,
+                selector,
+                ir::Actions { post: false, ..ir::Actions::default() },
+                &selector.posting,
+                &[],
+            ));
+        } else {
+            rules.push(rule(at, selector, actions(selector.actions, part), &selector.posting, &[]));
+        }
+    }
+    // The first of a hook that decides is the lowest.
+    rules.iter_mut().zip(field.first..field.first + field.rules).for_each(|(rule, number)| rule.number = number);
+    rules
+}
+
+/// Where a hook's arguments are in the program's plan.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Positions<'a> {
+    /// What the function is called with, in the document's order.
+    pub(super) args: &'a [u32],
+    /// What it returned.
+    pub(super) returned: Option<u32>,
 }
 
 /// What of a selector's actions happens at a place: where a hook has two, it acts, and reports that it does, at the first,
@@ -246,12 +295,13 @@ fn tests(selector: &Selector, positions: &[u32], context: &Context) -> Vec<(u32,
             tests.push((dimension::namespace(NamespaceKind::User), test));
         }
     }
-    for filter in args {
-        let position = positions.get(filter.arg).copied().unwrap_or_default();
-        let (facet, set) = argument_test(&filter.test, position);
-        tests.push((dimension::argument(position, facet), Test { negated: filter.negated, set }));
-    }
+    tests.extend(args.iter().map(|filter| argument(filter, positions.get(filter.arg).copied().unwrap_or_default())));
     tests
+}
+
+fn argument(filter: &ArgFilter, position: u32) -> (u32, Test) {
+    let (facet, set) = argument_test(&filter.test, position);
+    (dimension::argument(position, facet), Test { negated: filter.negated, set })
 }
 
 fn mark_test(mark: &MarkSet, negated: bool, context: &Context) -> (u32, Test) {

@@ -103,7 +103,7 @@ impl Engine {
 
     pub(super) fn read_back(&self, name: &str, installed: &Installed) -> Option<String> {
         if let Some(Attach::Uprobe { path, stamp, .. }) = self.attaches.get(name)
-            && !ProgramFile::open(path).is_ok_and(|file| file.stamp == *stamp)
+            && ProgramFile::is_replaced(path, stamp)
         {
             // The kernel's probe is in the file that was there, which no new process runs.
             return Some(format!("`{path}` has been replaced or removed since"));

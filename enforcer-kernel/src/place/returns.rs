@@ -5,7 +5,7 @@
 
 use stockade_policy::ir::{ArgType, Hook, HookPoint, Strength};
 
-use super::{NoPlace, Node, Part, Placed, argument, entry, syscall, untyped};
+use super::{NoPlace, Node, Part, Placed, argument, entry, reach, syscall, untyped};
 use crate::instance::Attach;
 
 /// Finds the places.
@@ -42,7 +42,9 @@ fn report(hook: &Hook, node: Node<'_>) -> Result<Placed, NoPlace> {
         return Err(NoPlace::Argument(format!("`{function}` returns nothing on this kernel")));
     }
     // What a function returned comes after its arguments.
-    let returned = untyped(hook.returns.unwrap_or(ArgType::Nop), u32::try_from(parameters).unwrap_or(u32::MAX))?;
+    let ty = hook.returns.unwrap_or(ArgType::Nop);
+    let returned = untyped(ty, u32::try_from(parameters).unwrap_or(u32::MAX))?;
+    let returned = reach(returned, ty, node.btf)?;
     let why = format!("at the return of `{function}` what it did has been done");
     let placed = Placed::whole(Attach::Fexit(function), args, Strength::Observe).because(why);
     Ok(Placed { part: Part::Report, returned: Some(returned), ..placed })

@@ -6,7 +6,7 @@
 use stockade_enforcer_common::plan::{ArgPlan, flag};
 use stockade_policy::ir::{Arg, ArgType, Hook, Strength};
 
-use super::{NoPlace, Node, Placed, is_number, perf_events, spelling, untyped};
+use super::{NoPlace, Node, Placed, is_number, is_short, perf_events, spelling, untyped};
 use crate::instance::Attach;
 
 /// Where x86-64's `pt_regs` has the arguments of a system call: rdi, rsi, rdx, r10, r8, r9.
@@ -36,7 +36,7 @@ pub(super) fn entry(call: &str, hook: &Hook, node: Node<'_>) -> Result<(String, 
     let mut functions = prefixes.iter().map(|prefix| format!("{prefix}{name}"));
     let found = functions.find(|function| node.btf.function(function).is_some());
     let function = found.ok_or_else(|| NoPlace::Missing(format!("this kernel has no system call `{call}`")))?;
-    let args = hook.args.iter().map(|arg| argument(arg, call, &registers)).collect::<Result<_, _>>()?;
+    let args = hook.args.iter().map(|arg| argument(arg, &hook.args, call, &registers)).collect::<Result<_, _>>()?;
     Ok((function, args))
 }
 
@@ -60,7 +60,7 @@ pub(super) fn place(call: &str, hook: &Hook, node: Node<'_>) -> Result<Placed, N
 }
 
 /// An argument is in a register of the caller, and what it points to in the caller's memory.
-fn argument(arg: &Arg, call: &str, registers: &[u32; 6]) -> Result<ArgPlan, NoPlace> {
+fn argument(arg: &Arg, all: &[Arg], call: &str, registers: &[u32; 6]) -> Result<ArgPlan, NoPlace> {
     let in_register = |index: u32| {
         let none = || NoPlace::Argument(format!("a system call has at most 6 arguments, `{call}` none at {index}"));
         registers.get(index as usize).copied().ok_or_else(none)
@@ -79,5 +79,6 @@ fn argument(arg: &Arg, call: &str, registers: &[u32; 6]) -> Result<ArgPlan, NoPl
         Some(argument) => in_register(argument)?,
         None => plan.size,
     };
+    let flags = flags | if is_short(arg, all) { flag::SHORT_LENGTH } else { 0 };
     Ok(ArgPlan { flags, size, depth: 1, chain: [register, 0, 0, 0], ..plan })
 }

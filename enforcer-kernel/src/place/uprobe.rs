@@ -3,7 +3,7 @@
 use stockade_enforcer_common::plan::{ArgPlan, flag};
 use stockade_policy::ir::{Arg, ArgType, BinaryPlaces, Hook, Strength};
 
-use super::{NoPlace, Node, Placed, is_number, perf_events, sized, spelling, untyped};
+use super::{NoPlace, Node, Placed, is_number, is_short, perf_events, sized, spelling, untyped};
 use crate::instance::Attach;
 use crate::program_file::ProgramFile;
 
@@ -12,7 +12,7 @@ pub(super) fn place(path: &str, places: &BinaryPlaces, hook: &Hook, node: Node<'
     perf_events(node, path)?;
     let file = ProgramFile::open(path).map_err(|error| NoPlace::File(format!("`{path}` on the node: {error}")))?;
     let found = file.find(places).map_err(|why| NoPlace::File(format!("`{path}` on the node {why}")))?;
-    let args: Vec<ArgPlan> = hook.args.iter().map(argument).collect::<Result<_, _>>()?;
+    let args: Vec<ArgPlan> = hook.args.iter().map(|arg| argument(arg, &hook.args)).collect::<Result<_, _>>()?;
     let placed = found.into_iter().map(|place| {
         let attach = Attach::Uprobe {
             path: path.into(),
@@ -28,12 +28,12 @@ pub(super) fn place(path: &str, places: &BinaryPlaces, hook: &Hook, node: Node<'
 }
 
 /// An argument is in a register, and what it points to in the process's memory.
-fn argument(arg: &Arg) -> Result<ArgPlan, NoPlace> {
+fn argument(arg: &Arg, all: &[Arg]) -> Result<ArgPlan, NoPlace> {
     let plan = untyped(arg.ty, arg.index)?;
     let flags = match arg.ty {
         ArgType::String | ArgType::CharBuf => flag::USER,
         ty if is_number(ty) || ty == ArgType::Nop => plan.flags,
         _ => return Err(NoPlace::Argument(format!("a program has no {} to hand over", spelling(arg.ty)))),
     };
-    Ok(sized(ArgPlan { flags, ..plan }, arg))
+    Ok(sized(ArgPlan { flags, ..plan }, arg, is_short(arg, all)))
 }

@@ -423,6 +423,9 @@ pub(super) fn returned(node: &Node<'_>, context: &Context<'_>, report: &mut Repo
         let what = format!("a function does not return a {}", ty.name());
         report.fault(arg.path_of("type"), codes::TYPE_ON_HOOK, what, "write int, or what it returns");
     }
+    if ty == Some(ArgType::CharBuf) {
+        report.needs(arg.path_of("type"), Feature::Field("a char_buf that is returned"));
+    }
     let plain = Context { returns: true, points: &[], ..*context };
     let reading = reading(&arg, ty.filter(|ty| *ty != ArgType::CharBuf), false, &plain, report);
     let action = node.said("returnArgAction").and_then(|action| sock_action(&action, ty, report));
