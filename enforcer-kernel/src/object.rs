@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use aya::programs::{Program, ProgramError};
-use aya::{EbpfError, EbpfLoader};
+use aya::{Ebpf, EbpfError, EbpfLoader};
 use sha2::{Digest, Sha256};
 use stockade_enforcer_common::name::global;
 
@@ -119,6 +119,30 @@ impl Object {
         globals: &BTreeMap<&'static str, Vec<u8>>,
         pins: &HashMap<String, PathBuf>,
     ) -> Result<OwnedFd, LoadError> {
+        let mut loaded = self.prepare(globals, pins)?;
+        self.load_one(&mut loaded, program, target)
+    }
+
+    /// Loads several with the same globals and maps, in this order. Reading the object takes longer than loading most programs.
+    pub fn load_all<const N: usize>(
+        &self,
+        programs: [(&str, Target); N],
+        globals: &BTreeMap<&'static str, Vec<u8>>,
+        pins: &HashMap<String, PathBuf>,
+    ) -> Result<[OwnedFd; N], LoadError> {
+        let mut loaded = self.prepare(globals, pins)?;
+        let mut descriptors = Vec::with_capacity(N);
+        for (program, target) in &programs {
+            descriptors.push(self.load_one(&mut loaded, program, target)?);
+        }
+        descriptors.try_into().map_err(|_| LoadError::Object("a program was left out".into()))
+    }
+
+    fn prepare(
+        &self,
+        globals: &BTreeMap<&'static str, Vec<u8>>,
+        pins: &HashMap<String, PathBuf>,
+    ) -> Result<Ebpf, LoadError> {
         let mut loader = EbpfLoader::new();
         loader.btf(Some(&self.btf));
         for (name, value) in globals {
@@ -129,7 +153,10 @@ impl Object {
                 loader.map_pin_path(name, path.as_path());
             }
         }
-        let mut loaded = loader.load(&self.bytes)?;
+        Ok(loader.load(&self.bytes)?)
+    }
+
+    fn load_one(&self, loaded: &mut Ebpf, program: &str, target: &Target) -> Result<OwnedFd, LoadError> {
         let missing = || LoadError::Object(format!("it has no program `{program}` of the expected kind"));
         let found = loaded.program_mut(program).ok_or_else(missing)?;
         self.load_program(found, target).map_err(|error| {

@@ -276,16 +276,19 @@ fn make_base(kernel: &Kernel, directory: &Path) -> Result<(), OpError> {
     let maps = make_maps(&kernel.object, directory, OWN, |_, entries| entries)?;
     let pins = kernel.map_pins(directory, OWN);
     let globals = globals(&kernel.offsets, None);
-    for (name, hook) in BASE_PROGRAMS {
+    let [free, creds, committed, alloc] = BASE_PROGRAMS.map(|(name, hook)| (name, Target::Lsm(hook.into())));
+    let search = (program::FIND_PROCESSES, Target::TaskIterator);
+    let change = (program::CHANGE_MARKS, Target::TaskIterator);
+    let loaded = kernel.object.load_all([free, creds, committed, alloc, search, change], &globals, &pins)?;
+    let [free, creds, committed, alloc, iterator, changes] = loaded;
+    for ((name, _), loaded) in BASE_PROGRAMS.iter().zip([free, creds, committed, alloc]) {
         kernel.progress.step();
-        let loaded = kernel.object.load(name, &Target::Lsm((*hook).into()), &globals, &pins)?;
         let what = || format!("pinning {name}");
         let pin = c_path(&directory.join(format!("{}-{name}", pins::PROGRAM))).map_err(OpError::io(what()))?;
         sys::obj_pin(loaded.as_fd(), &pin).map_err(OpError::io(what()))?;
         attach::attach_lsm(loaded.as_fd(), &directory.join(format!("{}-{name}", pins::LINK)))
             .map_err(OpError::io(format!("attaching {name}")))?;
     }
-    let iterator = kernel.object.load(program::FIND_PROCESSES, &Target::TaskIterator, &globals, &pins)?;
     let find = || -> io::Result<()> {
         let link = sys::link_create_iter(iterator.as_fd())?;
         let mut output = File::from(sys::iter_create(link.as_fd())?);
@@ -293,7 +296,6 @@ fn make_base(kernel: &Kernel, directory: &Path) -> Result<(), OpError> {
         output.read_to_end(&mut Vec::new()).map(drop)
     };
     find().map_err(OpError::io("finding the processes that are older than the agent"))?;
-    let changes = kernel.object.load(program::CHANGE_MARKS, &Target::TaskIterator, &globals, &pins)?;
     let keep =
         || sys::obj_pin(sys::link_create_iter(changes.as_fd())?.as_fd(), &c_path(&directory.join(CHANGE_MARKS))?);
     keep().map_err(OpError::io("pinning the iterator of marks"))?;
@@ -313,7 +315,7 @@ pub(crate) fn run_change_marks(kernel: &Kernel) -> io::Result<()> {
 }
 
 /// The programs that track processes and their hooks. What removes records comes first, so that none is left over.
-const BASE_PROGRAMS: &[(&str, &str)] = &[
+const BASE_PROGRAMS: [(&str, &str); 4] = [
     (program::TASK_FREE, "task_free"),
     (program::BPRM_CREDS_FOR_EXEC, "bprm_creds_for_exec"),
     (program::BPRM_COMMITTED_CREDS, "bprm_committed_creds"),
