@@ -126,13 +126,13 @@ impl Object {
     /// Loads several with the same globals and maps, in this order. Reading the object takes longer than loading most programs.
     pub fn load_all<const N: usize>(
         &self,
-        programs: [(&str, Target); N],
+        programs: &[(&str, Target); N],
         globals: &BTreeMap<&'static str, Vec<u8>>,
         pins: &HashMap<String, PathBuf>,
     ) -> Result<[OwnedFd; N], LoadError> {
         let mut loaded = self.prepare(globals, pins)?;
         let mut descriptors = Vec::with_capacity(N);
-        for (program, target) in &programs {
+        for (program, target) in programs {
             descriptors.push(self.load_one(&mut loaded, program, target)?);
         }
         descriptors.try_into().map_err(|_| LoadError::Object("a program was left out".into()))

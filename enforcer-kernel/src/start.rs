@@ -279,7 +279,7 @@ fn make_base(kernel: &Kernel, directory: &Path) -> Result<(), OpError> {
     let [free, creds, committed, alloc] = BASE_PROGRAMS.map(|(name, hook)| (name, Target::Lsm(hook.into())));
     let search = (program::FIND_PROCESSES, Target::TaskIterator);
     let change = (program::CHANGE_MARKS, Target::TaskIterator);
-    let loaded = kernel.object.load_all([free, creds, committed, alloc, search, change], &globals, &pins)?;
+    let loaded = kernel.object.load_all(&[free, creds, committed, alloc, search, change], &globals, &pins)?;
     let [free, creds, committed, alloc, iterator, changes] = loaded;
     for ((name, _), loaded) in BASE_PROGRAMS.iter().zip([free, creds, committed, alloc]) {
         kernel.progress.step();
