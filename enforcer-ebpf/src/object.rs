@@ -2,7 +2,7 @@
 
 use crate::argument::put;
 use crate::read::{at, pointer, value};
-use crate::rodata::{arg, kernel};
+use crate::rodata::{kernel, reads};
 use crate::scratch::of;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user_str};
 use core::ffi::c_void;
@@ -28,8 +28,7 @@ const FIRST_DEVICE: u64 = 6;
 #[inline(never)]
 pub(crate) extern "C" fn put_object(space: u64, position: u64, kind: u64) -> u64 {
     let scratch = of(space);
-    let planned = (0..MAX_ARGS as u32).any(|arg| kind::is_object(arg!(arg, kind)));
-    if scratch.is_null() || !planned || position >= MAX_ARGS as u64 {
+    if scratch.is_null() || !reads(kind::is_object) || position >= MAX_ARGS as u64 {
         return 1;
     }
     // SAFETY: the space is this run's alone.

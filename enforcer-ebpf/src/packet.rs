@@ -1,12 +1,12 @@
 //! Packets: the addresses and ports that their headers have.
 
 use crate::read::{at, pointer, value};
-use crate::rodata::{arg, kernel};
+use crate::rodata::{kernel, reads};
 use crate::scratch::of;
 use crate::socket::{AF_INET, AF_INET6, clear, put, put_mapped};
 use core::ptr::read_volatile;
 use stockade_enforcer_common::event::SocketData;
-use stockade_enforcer_common::plan::{MAX_ARGS, kind};
+use stockade_enforcer_common::plan::kind;
 
 const HOP_BY_HOP: u8 = 0;
 const TCP: u8 = 6;
@@ -26,7 +26,7 @@ const MAX_EXTENSIONS: u32 = 7;
 #[inline(never)]
 pub(crate) extern "C" fn read_packet(space: u64) -> u64 {
     let scratch = of(space);
-    if scratch.is_null() || !(0..MAX_ARGS as u32).any(|arg| arg!(arg, kind) == kind::PACKET) {
+    if scratch.is_null() || !reads(|kind| kind == kind::PACKET) {
         return 1;
     }
     // SAFETY: the space is this run's alone.

@@ -2,12 +2,12 @@
 
 use crate::map::count;
 use crate::read::{at, pointer, value};
-use crate::rodata::{arg, kernel};
+use crate::rodata::{kernel, reads};
 use crate::scratch::{Scratch, Space, of};
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use core::ptr::{read_volatile, write_volatile};
 use stockade_enforcer_common::counter::Place;
-use stockade_enforcer_common::plan::{MAX_ARGS, kind};
+use stockade_enforcer_common::plan::kind;
 use stockade_enforcer_common::process::MAX_PATH;
 use stockade_enforcer_common::verifier::opaque;
 
@@ -145,7 +145,7 @@ fn mix(seen: u64, dentry: u64, node: &Node) -> u64 {
 /// Whether any argument is a dentry; the verifier drops what is for them otherwise.
 #[inline(always)]
 fn reads_dentry() -> bool {
-    (0..MAX_ARGS as u32).any(|arg| arg!(arg, kind) == kind::DENTRY)
+    reads(|kind| kind == kind::DENTRY)
 }
 
 /// Builds the path at `path`, the address of a `struct path`, or of a `struct dentry` whose path ends at the root of its file

@@ -2,7 +2,7 @@
 
 use crate::argument::put;
 use crate::read::{at, pointer, value};
-use crate::rodata::{arg, kernel};
+use crate::rodata::{kernel, reads};
 use crate::scratch::of;
 use core::ptr::{read_volatile, write_volatile};
 use stockade_enforcer_common::event::{CredentialsData, UserNamespaceData, arg_status};
@@ -14,8 +14,7 @@ use stockade_enforcer_common::plan::{MAX_ARGS, kind};
 #[inline(never)]
 pub(crate) extern "C" fn put_report(space: u64, position: u64, kind: u64) -> u64 {
     let scratch = of(space);
-    let planned = (0..MAX_ARGS as u32).any(|arg| kind::is_report(arg!(arg, kind)));
-    if scratch.is_null() || !planned || position >= MAX_ARGS as u64 {
+    if scratch.is_null() || !reads(kind::is_report) || position >= MAX_ARGS as u64 {
         return 1;
     }
     // SAFETY: the space is this run's alone.

@@ -52,6 +52,12 @@ macro_rules! arg {
 }
 pub(crate) use arg;
 
+/// Whether any argument that the program reads is of such a kind; what is for others only, the verifier drops.
+#[inline(always)]
+pub(crate) fn reads(is: impl Fn(u32) -> bool) -> bool {
+    (0..MAX_ARGS as u32).any(|arg| is(arg!(arg, kind)))
+}
+
 /// The dimensions that the program is built for.
 #[inline(always)]
 pub(crate) fn dimensions() -> DimensionSet {

@@ -4,7 +4,7 @@ use crate::executable::reverse;
 use crate::judge::head_of;
 use crate::map::{LPM_NET, LPM_STR, NUM, RULES, STR64, STR256, VEC, count, find_inner};
 use crate::read;
-use crate::rodata::{arg, dimensions, words};
+use crate::rodata::{dimensions, reads, words};
 use crate::scratch::{ARGS, Scratch, of};
 use core::ffi::c_void;
 use core::ptr::{read_volatile, write_volatile};
@@ -16,7 +16,7 @@ use stockade_enforcer_common::head::{Head, RuleRow};
 use stockade_enforcer_common::key::{
     LpmNetKey, MAX_SHORT_TEXT, MAX_TEXT, NET_DIMENSION_BITS, NumKey, STR_DIMENSION_BITS,
 };
-use stockade_enforcer_common::plan::{MAX_ARGS, kind};
+use stockade_enforcer_common::plan::kind;
 use stockade_enforcer_common::process::MAX_PATH;
 use stockade_enforcer_common::verifier::opaque;
 
@@ -160,7 +160,7 @@ extern "C" fn find_postfix(space: u64, slot: u64, dimension: u64, offset: u64, l
 /// one.
 #[inline(always)]
 fn ends_with_zero(scratch: *mut Scratch, length: u64) -> bool {
-    if !(0..MAX_ARGS as u32).any(|arg| arg!(arg, kind) == kind::BUFFER) {
+    if !reads(|kind| kind == kind::BUFFER) {
         return false;
     }
     // At most MAX_TEXT, in a way that 5.10's verifier sees too. The byte before the text is the dimension.

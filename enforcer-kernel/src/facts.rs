@@ -93,13 +93,16 @@ pub(crate) fn has_function(name: &str) -> Option<bool> {
 
 /// The number of the kprobe device, for [`sys::perf_kprobe`].
 pub(crate) fn kprobe_type() -> io::Result<u32> {
-    let text = std::fs::read_to_string(KPROBE_TYPE)?;
-    text.trim().parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
+    device(KPROBE_TYPE)
 }
 
 /// The number of the uprobe device, for [`sys::perf_uprobe`].
 pub(crate) fn uprobe_type() -> io::Result<u32> {
-    let text = std::fs::read_to_string(UPROBE_TYPE)?;
+    device(UPROBE_TYPE)
+}
+
+fn device(path: &str) -> io::Result<u32> {
+    let text = std::fs::read_to_string(path)?;
     text.trim().parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
 }
 

@@ -95,9 +95,7 @@ fn place_all(policy: &ValidatedPolicy, node: Node<'_>) -> Result<AllPlaced, Poli
     let places: Vec<Result<Vec<Placed>, NoPlace>> = policy.hooks.iter().map(|hook| place::place(hook, node)).collect();
     let hooks = policy.hooks.iter().zip(&places).flat_map(|(hook, places)| match places {
         Ok(places) => places.iter().map(|placed| hook_report(hook, placed)).collect(),
-        Err(no) => {
-            vec![HookReport { function: function(hook), mechanism: None, strength: None, why: Some(no.to_string()) }]
-        }
+        Err(no) => vec![absent(hook, no.to_string())],
     });
     let hooks: Vec<HookReport> = hooks.collect();
     let refuse = |reason, message: String| PolicyReport {
@@ -161,6 +159,11 @@ fn function(hook: &ir::Hook) -> String {
     hook.point.name()
 }
 
+/// The report of a hook that is nowhere.
+fn absent(hook: &ir::Hook, why: String) -> HookReport {
+    HookReport { function: function(hook), mechanism: None, strength: None, why: Some(why) }
+}
+
 fn hook_report(hook: &ir::Hook, placed: &Placed) -> HookReport {
     HookReport {
         function: function(hook),
@@ -192,8 +195,7 @@ fn report(policy: &ValidatedPolicy, placed: &[Vec<Placed>]) -> PolicyReport {
 /// The reports of a hook that is in force, or may be missing and is.
 fn hook_reports(hook: &ir::Hook, places: &[Placed]) -> Vec<HookReport> {
     if places.is_empty() {
-        let why = format!("this node has no `{}`", function(hook));
-        return vec![HookReport { function: function(hook), mechanism: None, strength: None, why: Some(why) }];
+        return vec![absent(hook, format!("this node has no `{}`", function(hook)))];
     }
     places.iter().map(|placed| hook_report(hook, placed)).collect()
 }

@@ -1,6 +1,5 @@
 //! Files of the node that uprobes are in: which file a path means, and where in it a symbol is.
 
-use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -12,6 +11,8 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use stockade_policy::ir::BinaryPlaces;
+
+use crate::rows::hex;
 
 /// The root of the node as the agent sees it: that of its first process. An agent in a container shares the node's process
 /// ids (`hostPID`); to one outside it is `/`.
@@ -72,12 +73,7 @@ impl ProgramFile {
         for number in [about.dev(), about.ino(), about.size(), changed, nanoseconds] {
             hash.update(number.to_le_bytes());
         }
-        let mut stamp = String::new();
-        for byte in hash.finalize().iter().take(8) {
-            // Writing to a string does not fail.
-            write!(stamp, "{byte:02x}").ok();
-        }
-        Ok(Self { file, size: about.size(), stamp })
+        Ok(Self { file, size: about.size(), stamp: hex(&hash.finalize(), 8) })
     }
 
     /// Whether another file is at `path`, or none. That it cannot be looked at now says neither.
@@ -114,8 +110,10 @@ impl ProgramFile {
             BinaryPlaces::Symbols(symbols) => {
                 let bytes = self.read()?;
                 let program = Program::parse(bytes.as_slice())?;
+                // Once for all names: a library has thousands.
+                let known = program.symbols();
                 let place = |(name, after, counter): &(String, u64, Option<u64>)| {
-                    let address = program.address_of(name)?.wrapping_add(*after);
+                    let address = program.address_of(name, &known)?.wrapping_add(*after);
                     let name = if *after == 0 { name.clone() } else { format!("{name}+{after:#x}") };
                     program.at_address(name, address, counter.unwrap_or(0))
                 };
@@ -139,6 +137,9 @@ impl ProgramFile {
 fn path_of(file: &File) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
+
+/// A symbol and its name.
+type Symbol = (String, elf::Sym64<Endianness>);
 
 /// A program or library of this machine.
 struct Program<'a, R: ReadRef<'a>>(Elf<'a, R>);
@@ -180,9 +181,9 @@ impl<'a, R: ReadRef<'a>> Program<'a, R> {
     }
 
     /// The address of a function: what others are linked to under this name, or else the only one that is called so.
-    fn address_of(&self, name: &str) -> Result<u64, String> {
+    fn address_of(&self, name: &str, known: &[Symbol]) -> Result<u64, String> {
         let (mut public, mut local, mut chosen) = (Vec::new(), Vec::new(), false);
-        for (found, symbol) in self.symbols() {
+        for (found, symbol) in known {
             // With the version that others get, in the table that `strip` removes.
             if found != name && found.strip_prefix(name).is_none_or(|version| !version.starts_with("@@")) {
                 continue;
@@ -210,7 +211,7 @@ impl<'a, R: ReadRef<'a>> Program<'a, R> {
     }
 
     /// Defined symbols of both tables, without those that only programs linked long ago get.
-    fn symbols(&self) -> Vec<(String, elf::Sym64<Endianness>)> {
+    fn symbols(&self) -> Vec<Symbol> {
         let endian = self.0.endian();
         let sections = self.0.elf_section_table();
         let versions = sections.versions(endian, self.0.data()).ok().flatten();

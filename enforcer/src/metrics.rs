@@ -193,8 +193,12 @@ pub fn set(counter: &Counter, total: u64) {
 }
 
 #[cfg(test)]
+#[path = "../../testdata/metrics_page.rs"]
+mod metrics_page;
+
+#[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     use stockade_enforcer_common::counter::Place;
     use stockade_policy::ir::{PolicyId, PolicyKind};
@@ -249,23 +253,7 @@ mod tests {
         });
         metrics.show_status(&serde_json::from_value(status).unwrap());
         let text = metrics.encode().unwrap();
-        let mut printed = BTreeSet::new();
-        for line in text.lines() {
-            let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|line| line.split_once(' ')) else {
-                continue;
-            };
-            let sample = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
-            let labels = text.lines().find_map(|line| line.strip_prefix(&sample)?.strip_prefix('{')?.split_once('}'));
-            let names =
-                labels.iter().flat_map(|(labels, _)| labels.split(',')).filter_map(|label| label.split('=').next());
-            let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
-            printed.insert(format!("| `{sample}` | {kind} | {} |", names.join(", ")).replace("|  |", "| |"));
-        }
-        let page = include_str!("../../docs/metrics.md");
-        let rows = page.lines().filter(|line| line.starts_with("| `stockade_enforcer"));
-        let said: BTreeSet<String> =
-            rows.map(|row| row.split('|').take(4).collect::<Vec<_>>().join("|") + "|").collect();
-        assert_eq!(said, printed);
+        let page = metrics_page::compare(&text, "stockade_enforcer");
         for verdict in ["matched", "denied", "would_deny", "fault", "limited"] {
             assert!(
                 text.contains(&format!("verdict=\"{verdict}\"")) && page.contains(&format!("`{verdict}`")),

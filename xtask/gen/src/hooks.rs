@@ -22,7 +22,7 @@ which a test compares with the probes of the kernel engine, by `cargo xtask gen`
 |---|---|---|
 | `Deny` | the operation does not happen | LSM hooks that return something, by their own name or by the function that calls them |
 | `Override` | the system call is refused before it begins | nowhere in this release |
-| `Signal` | the process gets a signal; the operation may have happened | other functions, system calls, tracepoints, and LSM hooks that return nothing |
+| `Signal` | the process gets a signal; the operation may have happened | other functions, system calls, tracepoints, functions of programs (`uprobes`), and LSM hooks that return nothing |
 | `Observe` | it is reported | what is only reported when a function returns |
 
 A kprobe on `security_x` is put on the LSM hook that the function calls, its twin, if the node has it and it gets every argument that the
